@@ -1,0 +1,89 @@
+"""Errors a user can act on: what is wrong, where, and one thing to do next."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DiffprefError(Exception):
+    """A problem the user can fix. The command line prints it without a traceback.
+
+    `where` is a config key or file:line; `hint` is the next action, in the user's words.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class UsageError(DiffprefError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(DiffprefError):
+    """A field of the configuration is wrong."""
+
+    exit_code = 3
+
+
+class DataError(DiffprefError):
+    """The user's data cannot be used."""
+
+    exit_code = 4
+
+
+class CheckpointError(DiffprefError):
+    """A checkpoint is damaged or belongs to another run."""
+
+    exit_code = 5
+
+
+class UnsafeFileError(DiffprefError):
+    """A file was refused because opening it could run code or exhaust the machine."""
+
+    exit_code = 6
+
+
+class DivergedError(DiffprefError):
+    """Training produced non-finite numbers again after the last good checkpoint was restored."""
+
+    exit_code = 7
+
+
+class OutOfMemoryError(DiffprefError):
+    """The step does not fit, even one row at a time."""
+
+    exit_code = 8
+
+
+class HubError(DiffprefError):
+    """A model or data set could not be fetched."""
+
+    exit_code = 9
+
+
+class DiskError(DiffprefError):
+    """The disk is full or the folder cannot be written."""
+
+    exit_code = 10
+
+
+class Preempted(DiffprefError):  # noqa: N818  (a state of the run, not a fault)
+    """The run was asked to stop, saved its state and can be resumed."""
+
+    exit_code = 75
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the closest known choice and lists all of them."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    listing = "known: " + ", ".join(names)
+    return f"did you mean '{close[0]}'? {listing}" if close else listing
