@@ -1,0 +1,13 @@
+"""Precision rules that every measurement obeys."""
+
+import torch
+from torch import Tensor
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 unless it is already wider.
+
+    Predictions are widened before anything is subtracted: at beta 5000 half a bfloat16 ulp of a
+    mean squared error of 0.1 is 0.6 in the logit.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
