@@ -1,0 +1,1 @@
+"""The procedural preference world: scenes, captions, an exact oracle and synthetic people."""
