@@ -1,0 +1,75 @@
+"""Combinations that cannot work, refused before any weight is loaded."""
+
+import torch
+
+from diffpref.catalogue import build_objective, find_method
+from diffpref.config.schema import RunConfig
+from diffpref.errors import ConfigError, nearest
+from diffpref.schedule import scaled_linear
+from diffpref.toolkit import Toolkit
+
+
+def check_fits(config: RunConfig) -> None:
+    """Check what no single field shows.
+
+    Raises:
+        ConfigError: names the field to change.
+    """
+    _check_reference(config)
+    _check_method(config)
+    _check_saving(config)
+    if config.adapter.dora and config.adapter.kind == "full":
+        raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
+    if config.optimizer.warmup > config.loop.steps:
+        what = f"{config.optimizer.warmup} steps of warm-up in a run of {config.loop.steps}"
+        hint = "lower optimizer.warmup or raise loop.steps"
+        raise ConfigError(what, where="optimizer.warmup", hint=hint)
+
+
+def _check_reference(config: RunConfig) -> None:
+    kind, need = config.reference.kind, find_method(config.method.name).reference
+    name = config.method.name
+    if kind == "none" and need == "needed":
+        hint = "set reference.kind: adapters_off (LoRA) or frozen"
+        raise ConfigError(f"{name} compares with a reference", where="reference.kind", hint=hint)
+    if kind != "none" and need == "refused":
+        hint = "set reference.kind: none"
+        raise ConfigError(f"{name} has no reference", where="reference.kind", hint=hint)
+    if kind == "adapters_off" and config.adapter.kind != "lora":
+        what = "without a LoRA there are no adapters to switch off"
+        hint = "set reference.kind: frozen, or adapter.kind: lora"
+        raise ConfigError(what, where="reference.kind", hint=hint)
+
+
+def _check_method(config: RunConfig) -> None:
+    """Build the objective on a stand-in schedule: wrong settings and parts are refused by name."""
+    kit = Toolkit(schedule=scaled_linear())
+    objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
+    learns = getattr(objective, "learns_from_ties", None)
+    if config.data.ties == "soft" and learns is False:
+        raise ConfigError(
+            "this loss learns nothing from ties",
+            where="data.ties",
+            hint="set data.ties: drop, or parts: {loss: cross_entropy, label: soft}",
+        )
+
+
+def _check_saving(config: RunConfig) -> None:
+    best = config.save.best_by
+    if best is None:
+        return
+    scorers = config.evaluate.scorers if config.evaluate else ()
+    known = [f"win_rate/{scorer}" for scorer in scorers]
+    if best not in known:
+        what = f"nothing measures '{best}'"
+        hint = nearest(best, known) if known else "name the scorer in evaluate.scorers"
+        raise ConfigError(what, where="save.best_by", hint=hint)
+
+
+def auto_device(wanted: str) -> str:
+    """Return the device a run uses: `auto` is CUDA, else Apple's, else the CPU."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,118 @@
+"""YAML and command-line overrides -> a checked configuration, or an error in the file's words."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from diffpref.config.fits import check_fits
+from diffpref.config.schema import RunConfig
+from diffpref.errors import ConfigError, UsageError, nearest
+from diffpref.io.yaml_text import load_yaml, load_yaml_lines
+
+Tree = dict[str, Any]
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a file, apply overrides such as `loop.steps=200`, and check the result.
+
+    Raises:
+        ConfigError: a key, a value or a combination is wrong; names the key and the line.
+        UsageError: an override is not KEY=VALUE.
+    """
+    tree, lines = load_yaml_lines(path)
+    if not isinstance(tree, dict):
+        raise ConfigError("is not a configuration: no keys", where=str(path))
+    merged = cast(Tree, tree)
+    for text in overrides:
+        key = _override(merged, text)
+        lines = {name: line for name, line in lines.items() if not f"{name}.".startswith(f"{key}.")}
+    return parse_config(merged, name=str(path), lines=lines)
+
+
+def parse_config(
+    tree: Mapping[str, Any], *, name: str = "config", lines: Mapping[str, int] | None = None
+) -> RunConfig:
+    """Check a tree of plain data.
+
+    Raises:
+        ConfigError: a key, a value or a combination is wrong.
+    """
+    try:
+        config = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error.errors()[0], name, lines or {}) from None
+    check_fits(config)
+    return config
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back."""
+    import yaml
+
+    return yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100
+    )
+
+
+def _override(tree: Tree, text: str) -> str:
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise UsageError(
+            "an override is KEY=VALUE", where=text, hint="for example loop.steps=200"
+        )
+    node = tree
+    for part in path[:-1]:
+        inner = node.get(part)
+        if isinstance(inner, str) and part == "method":
+            inner = {"name": inner}
+        node[part] = dict(cast(Tree, inner)) if isinstance(inner, dict) else {}
+        node = cast(Tree, node[part])
+    node[path[-1]] = load_yaml(value, text) if value.strip() else None
+    return ".".join(path)
+
+
+def _explained(error: ErrorDetails, name: str, lines: Mapping[str, int]) -> ConfigError:
+    path = [str(part) for part in error["loc"]]
+    key = ".".join(path)
+    line = next((lines[k] for k in (key, ".".join(path[:-1])) if k in lines), None)
+    where = f"{name}:{line}: {key}" if line else f"{name}: {key}"
+    if error["type"] == "extra_forbidden":
+        known = _fields(path[:-1])
+        return ConfigError("there is no such key", where=where, hint=nearest(path[-1], known))
+    if error["type"] == "missing":
+        return ConfigError("this key is required", where=where, hint=_about(path))
+    if error["type"] == "literal_error":
+        choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+        known = [choice.strip(" '") for choice in choices.split(",")]
+        hint = nearest(str(error["input"]), known)
+        return ConfigError(f"{error['input']!r} is not a choice", where=where, hint=hint)
+    return ConfigError(f"{error['input']!r}: {error['msg']}", where=where, hint=_about(path))
+
+
+def _section(path: Sequence[str]) -> type[BaseModel] | None:
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        options = [field.annotation, *get_args(field.annotation)]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _fields(path: Sequence[str]) -> list[str]:
+    section = _section(path)
+    return list(section.model_fields) if section else []
+
+
+def _about(path: Sequence[str]) -> str | None:
+    section = _section(path[:-1])
+    field = section.model_fields.get(path[-1]) if section else None
+    return f"{path[-1]}: {field.description}" if field and field.description else None

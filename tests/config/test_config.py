@@ -1,0 +1,114 @@
+"""Every preset loads and builds; every mistake is told in the file's words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffpref.assets import presets
+from diffpref.catalogue import build_objective
+from diffpref.config import dump_config, load_config, parse_config
+from diffpref.errors import ConfigError, UsageError
+from diffpref.schedule import scaled_linear
+from diffpref.toolkit import Toolkit
+
+MINIMAL = """
+model: {base: "builtin:base"}
+method: diffusion_dpo
+data: {source: "builtin:pairs"}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_loads_builds_and_says_what_it_is_for(name: str) -> None:
+    path = presets()[name]
+    config = load_config(path)
+    kit = Toolkit(schedule=scaled_linear())
+    build_objective(config.method.name, kit, config.method.settings, config.parts)
+    assert path.read_text().startswith("# ")
+
+
+def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL), ["method.beta=2000", "loop.steps=7"])
+    assert load_config(write(tmp_path, dump_config(config))) == config
+    assert config.method.settings == {"beta": 2000}
+    assert config.loop.steps == 7
+
+
+MISTAKES: list[tuple[str, str, str]] = [
+    ("loop.stepz=3", "loop.stepz", "steps"),
+    ("loop.steps=0", "loop.steps", "greater than or equal to 1"),
+    ("loop.steps=many", "loop.steps", "integer"),
+    ("modle.base=x", "modle", "model"),
+    ("model.dtype=fp8", "model.dtype", "fp16"),
+    ("method.betta=3", "method.betta", "beta"),
+    ("method.name=difusion_dpo", "method.name", "diffusion_dpo"),
+    ("method.beta=-1", "method", "beta"),
+    ("parts.loss=sigmoid", "parts.loss", "logistic"),
+    ("parts.los=hinge", "parts.los", "loss"),
+    ("parts.loss=likelihood", "parts.loss", "sft"),
+    ("reference.kind=none", "reference.kind", "adapters_off"),
+    ("adapter.kind=full", "reference.kind", "frozen"),
+    ("data.ties=soft", "data.ties", "cross_entropy"),
+    ("save.best_by=win_rate/x", "save.best_by", "evaluate.scorers"),
+    ("optimizer.warmup=5000", "optimizer.warmup", "loop.steps"),
+    ("data.on_bad_row=skp", "data.on_bad_row", "skip"),
+]
+
+
+@pytest.mark.parametrize(("override", "where", "hint"), MISTAKES)
+def test_a_mistake_names_the_key_and_the_remedy(
+    tmp_path: Path, override: str, where: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as told:
+        load_config(write(tmp_path, MINIMAL), [override])
+    assert where in str(told.value)
+    assert hint in str(told.value)
+    assert told.value.exit_code == 3
+
+
+def test_a_mistake_in_the_file_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "loop:\n  steps: 3\n  micro_bathces: 2\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml:7: loop\.micro_bathces") as told:
+        load_config(path)
+    assert "did you mean 'micro_batches'" in str(told.value)
+
+
+def test_a_missing_key_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.base.*required"):
+        load_config(write(tmp_path, "model: {}\nmethod: sft\ndata: {source: x}\n"))
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", "loop..steps=3"])
+def test_an_override_without_key_and_value_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError):
+        load_config(write(tmp_path, MINIMAL), [text])
+
+
+def test_an_override_replaces_a_value_of_the_file_and_keeps_its_siblings(tmp_path: Path) -> None:
+    text = MINIMAL + "loop: {steps: 5, micro_batches: 3}\n"
+    config = load_config(write(tmp_path, text), ["loop.steps=9", "parts.loss.kind=hinge"])
+    assert (config.loop.steps, config.loop.micro_batches) == (9, 3)
+    assert config.parts == {"loss": {"kind": "hinge"}}
+
+
+def test_soft_ties_go_with_a_loss_that_learns_from_them(tmp_path: Path) -> None:
+    changes = ["data.ties=soft", "parts.loss=cross_entropy", "parts.label=soft"]
+    assert load_config(write(tmp_path, MINIMAL), changes).data.ties == "soft"
+
+
+def test_a_method_may_be_a_word_or_a_mapping() -> None:
+    tree: dict[str, Any] = {
+        "model": {"base": "x"},
+        "data": {"source": "y"},
+        "reference": {"kind": "none"},
+    }
+    assert parse_config({**tree, "method": "sft"}) == parse_config(
+        {**tree, "method": {"name": "sft"}}
+    )
