@@ -1,0 +1,196 @@
+"""Parts by name: what the configuration's `parts:` may put in place of a method's own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from inspect import Parameter, signature
+from math import isfinite
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from diffpref.draws import Draws
+from diffpref.errors import ConfigError, nearest
+from diffpref.labels import hard, soft
+from diffpref.losses import (
+    PairLoss,
+    cross_entropy,
+    exo,
+    hinge,
+    likelihood,
+    logistic,
+    robust,
+    squared,
+)
+from diffpref.objective import PreferenceObjective
+from diffpref.timesteps import discrete, uniform
+from diffpref.toolkit import Toolkit
+from diffpref.trajectories.forward import forward
+from diffpref.types import AnyObjective, Labeller
+
+Factory = Callable[..., Any]
+Spec = str | Mapping[str, object]
+
+
+def _hard() -> Labeller:
+    return hard
+
+
+def _soft() -> Labeller:
+    return soft
+
+
+PARTS: Mapping[str, Mapping[str, Factory]] = {
+    "loss": {
+        "logistic": logistic,
+        "cross_entropy": cross_entropy,
+        "hinge": hinge,
+        "squared": squared,
+        "robust": robust,
+        "exo": exo,
+        "likelihood": likelihood,
+    },
+    "label": {"hard": _hard, "soft": _soft},
+    "timesteps": {"uniform": uniform, "discrete": discrete},
+    "trajectory": {"forward": forward},
+}
+"""Part -> its kinds. A factory's keyword arguments are the kind's settings."""
+
+ALSO_KNOWN_AS = {
+    "sigmoid": "logistic",
+    "ipo": "squared",
+    "cdpo": "cross_entropy",
+    "rdpo": "robust",
+    "dmpo": "exo",
+    "sft": "likelihood",
+}
+"""Names other tools use, for error messages."""
+
+
+def with_parts(objective: AnyObjective, parts: Mapping[str, Spec], kit: Toolkit) -> AnyObjective:
+    """Return the objective with the named parts replaced.
+
+    Args:
+        objective: a method's own composition.
+        parts: part -> kind, or -> {"kind": kind, **settings}. A pair loss inherits the beta of
+            the loss it replaces unless it sets its own.
+        kit: gives the schedule to parts that need it.
+
+    Returns:
+        A new objective; the given one is unchanged.
+
+    Raises:
+        ConfigError: a part, kind or setting is unknown, missing, or does not fit.
+    """
+    if not parts:
+        return objective
+    if not isinstance(objective, PreferenceObjective):
+        raise ConfigError(
+            "this method is not composed of parts", where="parts", hint="remove parts:"
+        )
+    changed = objective
+    for part, spec in parts.items():
+        if part not in PARTS:
+            raise ConfigError(
+                f"'{part}' is not a part", where=f"parts.{part}", hint=nearest(part, PARTS)
+            )
+        given = {"kit": kit, "loss": changed.loss}
+        changed = replace(changed, **{part: _build(part, spec, given)})
+    # A step beyond the schedule is refused now rather than when training starts.
+    changed.timesteps(Draws(seed=0, positions=torch.tensor([0])), changed.length)
+    return changed
+
+
+def checked(
+    factory: Factory, settings: Mapping[str, object], *, where: str, owner: str
+) -> dict[str, Any]:
+    """Return the settings converted to the types of a factory's keyword arguments.
+
+    Args:
+        factory: the function the settings are for.
+        settings: name -> value as read from a file.
+        where: config key of the settings, for messages.
+        owner: what a user calls the factory.
+
+    Returns:
+        The same names with converted values.
+
+    Raises:
+        ConfigError: a setting is unknown, of the wrong type, or not finite.
+    """
+    knobs = parameters(factory)
+    for name in settings:
+        if name not in knobs:
+            raise ConfigError(
+                f"{owner} takes {', '.join(knobs) or 'no settings'}",
+                where=f"{where}.{name}",
+                hint=nearest(name, knobs) if knobs else "remove it",
+            )
+    return {
+        name: _value(value, knobs[name].annotation, where=f"{where}.{name}")
+        for name, value in settings.items()
+    }
+
+
+def parameters(factory: Factory) -> dict[str, Parameter]:
+    """Return a factory's keyword-only parameters: names, annotations and defaults."""
+    found = signature(factory).parameters
+    return {name: p for name, p in found.items() if p.kind is Parameter.KEYWORD_ONLY}
+
+
+def _value(value: object, annotation: Any, *, where: str) -> Any:
+    mistaken = isinstance(value, bool) and annotation is not bool
+    try:
+        converted: Any = TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{value!r}: {error.errors()[0]['msg']}", where=where) from None
+    if mistaken or (type(converted) is float and not isfinite(converted)):
+        raise ConfigError(f"{value!r} is not a finite number", where=where)
+    return converted
+
+
+def _build(part: str, spec: Spec, given: Mapping[str, Any]) -> Any:
+    where = f"parts.{part}"
+    kind, settings = _read(part, spec)
+    factory = PARTS[part][kind]
+    if part == "loss":
+        settings = _inherited(kind, settings, given["loss"])
+    ready = checked(factory, settings, where=where, owner=kind)
+    for name, knob in parameters(factory).items():
+        if knob.default is Parameter.empty and name not in ready:
+            raise ConfigError(
+                f"{kind} needs {name}",
+                where=f"{where}.{name}",
+                hint=f"write parts: {{{part}: {{kind: {kind}, {name}: ...}}}}",
+            )
+    try:
+        return factory(given["kit"].schedule, **ready) if part == "trajectory" else factory(**ready)
+    except ValueError as error:
+        raise ConfigError(str(error), where=where) from error
+
+
+def _read(part: str, spec: Spec) -> tuple[str, dict[str, object]]:
+    settings: dict[str, object] = {"kind": spec} if isinstance(spec, str) else dict(spec)
+    kind = settings.pop("kind", None)
+    if isinstance(kind, str) and kind in PARTS[part]:
+        return kind, settings
+    alias = ALSO_KNOWN_AS.get(str(kind).lower(), "")
+    hint = f"it is called '{alias}' here" if alias in PARTS[part] else ""
+    raise ConfigError(
+        f"'{kind}' is not a {part}" if kind is not None else "names no kind",
+        where=f"parts.{part}" if kind is not None else f"parts.{part}.kind",
+        hint=hint or nearest(str(kind), PARTS[part]),
+    )
+
+
+def _inherited(kind: str, settings: dict[str, object], old: object) -> dict[str, object]:
+    """Carry beta over from pair loss to pair loss; refuse to cross to plain likelihood."""
+    if (kind == "likelihood") == isinstance(old, PairLoss):
+        paired = isinstance(old, PairLoss)
+        raise ConfigError(
+            f"{kind} learns from {'single images' if paired else 'pairs'}, "
+            f"this method from {'pairs' if paired else 'single images'}",
+            where="parts.loss",
+            hint="choose method: sft" if paired else "choose method: diffusion_dpo",
+        )
+    return {"beta": old.beta, **settings} if isinstance(old, PairLoss) else settings

@@ -1,0 +1,163 @@
+"""What the policy is compared with: nothing, a frozen copy, itself without adapters, its past.
+
+These are rules over denoisers and parameter dictionaries. Copying a network and switching an
+adapter off belong to `models`, which injects them.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffpref.types import Conditioning, Denoiser, Latents, Steps
+
+Switch = Callable[[], AbstractContextManager[object]]
+
+
+def _stay(step: int) -> None:
+    del step
+
+
+class Reference(NamedTuple):
+    """A reference network and how it follows the policy.
+
+    net: called without gradient; None for reference-free methods.
+    after_step: called with the number of finished optimizer steps, so that it keeps no counter.
+    state: tensors a checkpoint keeps and restores in place; empty if the start determines them.
+    """
+
+    net: Denoiser | None
+    after_step: Callable[[int], None] = _stay
+    state: Mapping[str, Tensor] = {}
+
+
+def none() -> Reference:
+    """Compare with nothing."""
+    return Reference(net=None)
+
+
+def frozen(net: Denoiser) -> Reference:
+    """Compare with a copy of the network the run started from, which never moves."""
+    return Reference(net=_without_grad(net))
+
+
+def adapters_off(policy: Denoiser, off: Switch) -> Reference:
+    """Compare with the policy's own network, its adapters switched off by `off` for the call."""
+
+    def net(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        with off():
+            return policy(x_t, t, cond)
+
+    return Reference(net=_without_grad(net))
+
+
+def ema(
+    net: Denoiser,
+    *,
+    own: Mapping[str, Tensor],
+    live: Mapping[str, Tensor],
+    decay: float,
+    refresh_every: int = 1,
+) -> Reference:
+    """Compare with a running average of the policy; decay 0 is a hard copy.
+
+    Equation:
+        own <- decay * own + (1 - decay) * live, every `refresh_every` optimizer steps
+
+    Args:
+        net: a network whose weights are `own`: a copy, or `borrowed`.
+        own: the reference's parameters, changed in place.
+        live: the policy's parameters under the same names.
+        decay: share of the old average kept, at least 0 and below 1.
+        refresh_every: optimizer steps between updates.
+
+    Returns:
+        A reference whose `state` is `own`.
+
+    Units:
+        Averaged in at least float32 and stored in own's dtype and on own's device; bfloat16
+        storage loses updates when decay is above about 0.99.
+
+    Raises:
+        ValueError: decay, refresh_every or the names do not fit.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"reference.decay must be at least 0 and below 1, got {decay}")
+    if refresh_every < 1:
+        raise ValueError(f"reference.refresh_every must be at least 1, got {refresh_every}")
+    if own.keys() != live.keys():
+        odd = sorted(own.keys() ^ live.keys())[0]
+        raise ValueError(f"reference and policy have different parameters: {odd}")
+
+    @torch.no_grad()
+    def after_step(step: int) -> None:
+        if step % refresh_every:
+            return
+        for name, old in own.items():
+            new = live[name].detach().to(old.device)
+            work = torch.promote_types(old.dtype, torch.float32)
+            old.copy_(torch.lerp(new.to(work), old.to(work), decay))
+
+    return Reference(net=_without_grad(net), after_step=after_step, state=own)
+
+
+def refreshed(
+    net: Denoiser,
+    *,
+    own: Mapping[str, Tensor],
+    live: Mapping[str, Tensor],
+    refresh_every: int,
+) -> Reference:
+    """Compare with a frozen copy that becomes the policy every `refresh_every` steps."""
+    return ema(net, own=own, live=live, decay=0.0, refresh_every=refresh_every)
+
+
+def copies(
+    live: Mapping[str, Tensor],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Tensor]:
+    """Return detached copies of parameters, by default where and as precise as they are."""
+    return {
+        name: tensor.detach().to(device=device, dtype=dtype, copy=True)
+        for name, tensor in live.items()
+    }
+
+
+def borrowed(
+    policy: Denoiser, *, own: Mapping[str, Tensor], live: Mapping[str, Tensor]
+) -> Denoiser:
+    """Return the policy's network with `own` in place of its `live` parameters for each call.
+
+    With an adapter's parameters this is a second adapter on one network: no second copy of the
+    base is held. Must not be called between the policy's forward and its backward.
+    """
+
+    def net(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        with _lent(own, live):
+            return policy(x_t, t, cond)
+
+    return net
+
+
+@contextmanager
+def _lent(own: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> Generator[None]:
+    kept = {name: parameter.data for name, parameter in live.items()}
+    try:
+        for name, parameter in live.items():
+            parameter.data = own[name].to(parameter)
+        yield
+    finally:
+        for name, parameter in live.items():
+            parameter.data = kept[name]
+
+
+def _without_grad(net: Denoiser) -> Denoiser:
+    @torch.no_grad()
+    def quiet(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        return net(x_t, t, cond)
+
+    return quiet

@@ -1,0 +1,88 @@
+"""Small exact worlds for every test: float64 toy denoisers, a 1000-step schedule, batches."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor, nn
+
+from diffpref.schedule import NoiseSchedule, scaled_linear
+from diffpref.toolkit import Toolkit
+from diffpref.types import Conditioning, PreferenceBatch
+
+torch.set_num_threads(1)
+settings.register_profile("house", derandomize=True, deadline=None)
+settings.load_profile("house")
+
+CHANNELS, SIDE, TOKENS, WIDTH = 2, 4, 3, 5
+
+
+class ToyDenoiser(nn.Module):
+    """A convolution, the text's mean and the step, through a smooth nonlinearity."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        hidden = 6
+        self.into = nn.Conv2d(CHANNELS, hidden, 3, padding=1)
+        self.text = nn.Linear(WIDTH, hidden)
+        self.step = nn.Linear(2, hidden)
+        self.out = nn.Conv2d(hidden, CHANNELS, 1)
+        self.double()
+        rng = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning, /) -> Tensor:
+        angle = t.to(x_t.dtype)[:, None] / 300
+        told = self.text(cond.text.mean(dim=1)) + self.step(
+            torch.cat([angle.sin(), angle.cos()], dim=1)
+        )
+        return self.out(torch.tanh(self.into(x_t) + told[:, :, None, None]))
+
+
+@pytest.fixture(scope="session")
+def schedule() -> NoiseSchedule:
+    return scaled_linear()
+
+
+@pytest.fixture(scope="session")
+def kit(schedule: NoiseSchedule) -> Toolkit:
+    return Toolkit(schedule=schedule)
+
+
+@pytest.fixture(scope="session")
+def make_net() -> Callable[..., ToyDenoiser]:
+    """Return a maker of toy denoisers; `near` blends towards a copy of another one."""
+
+    def make(seed: int = 0, *, near: ToyDenoiser | None = None, by: float = 0.02) -> ToyDenoiser:
+        net = ToyDenoiser(seed)
+        if near is not None:
+            for mine, other in zip(net.parameters(), near.parameters(), strict=True):
+                mine.data = other.data + by * mine.data
+        return net
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., PreferenceBatch]:
+    """Return a maker of float64 batches of b prompts with k images; image 0 or 1 is preferred."""
+
+    def make(
+        b: int = 3, k: int = 2, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    ) -> PreferenceBatch:
+        rng = torch.Generator().manual_seed(seed)
+        latents = torch.randn(b, k, CHANNELS, SIDE, SIDE, generator=rng, dtype=dtype)
+        text = torch.randn(b, TOKENS, WIDTH, generator=rng, dtype=dtype)
+        score = torch.zeros(b, k)
+        score[torch.arange(b), torch.arange(b) % k] = 1.0
+        return PreferenceBatch(
+            latents=latents,
+            cond=Conditioning(text=text),
+            score=score,
+            positions=torch.arange(b) * 7 + 3,
+            prompts=tuple(f"prompt {i}" for i in range(b)),
+        )
+
+    return make

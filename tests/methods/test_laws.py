@@ -1,0 +1,197 @@
+"""The laws every method obeys, run on every method and every loss."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import log
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffpref.draws import Draws
+from diffpref.types import AnyObjective, Conditioning, Loss, Nets, PreferenceBatch
+
+Net = Callable[..., Any]
+Batch = Callable[..., PreferenceBatch]
+Gradient = Callable[..., tuple[Loss, list[Tensor]]]
+
+STARTS = {
+    None: log(2),
+    "logistic": log(2),
+    "cross_entropy": log(2),
+    "robust": log(2),
+    "hinge": 1.0,
+    "squared": 0.25,
+    "exo": -log(2) - 0.5 * log(0.99 * 0.01),
+}
+
+
+@pytest.fixture
+def nets(make_net: Net) -> Nets:
+    """A policy near its reference, both of which could receive gradients."""
+    reference = make_net(1)
+    return Nets(policy=make_net(2, near=reference), reference=reference)
+
+
+def _close(ours: list[Tensor], theirs: list[Tensor], rtol: float = 1e-10) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=rtol, atol=1e-14)
+
+
+def _one(batch: PreferenceBatch, i: int) -> PreferenceBatch:
+    index = slice(i, i + 1)
+    return replace(
+        batch,
+        latents=batch.latents[index],
+        cond=batch.cond.rows(index),
+        score=batch.score[index],
+        positions=batch.positions[index],
+        prompts=batch.prompts[index],
+    )
+
+
+def test_law_1_an_unmoved_policy_has_the_known_loss(
+    case: Any, objective: AnyObjective, make_net: Net, make_batch: Batch, gradient: Gradient
+) -> None:
+    net, batch = make_net(1), make_batch(4)
+    loss, grads = gradient(objective, Nets(policy=net, reference=make_net(1)), batch)
+    if case.compares:
+        assert torch.allclose(loss.value, torch.tensor(STARTS[case.loss]).double(), atol=1e-14)
+        assert objective.first_loss == pytest.approx(STARTS[case.loss])
+        assert loss.metrics["implicit_accuracy"].tolist() == [0.5] * 4
+        assert loss.metrics["logit"].tolist() == [0.0] * 4
+    else:
+        assert torch.allclose(loss.value, loss.metrics["winner_error"].mean())
+        assert objective.first_loss is None
+    assert loss.metrics["winner_drift"].tolist() == [0.0] * 4
+    assert any(bool(grad.abs().max() > 0) for grad in grads)
+
+
+def test_law_2_the_order_of_a_prompts_images_does_not_matter(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient
+) -> None:
+    batch = make_batch(3)
+    flipped = replace(batch, latents=batch.latents.flip(1), score=batch.score.flip(1))
+    loss, grads = gradient(objective, nets, batch)
+    other, other_grads = gradient(objective, nets, flipped)
+    assert torch.allclose(loss.value, other.value, rtol=1e-12)
+    _close(grads, other_grads)
+    for name, values in loss.metrics.items():
+        assert torch.allclose(values, other.metrics[name], atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 100])
+def test_law_3_passes_over_some_rows_equal_one_pass_over_all(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient, rows: int
+) -> None:
+    batch = replace(make_batch(3), weight=torch.tensor([1.0, 0.5, 2.0]))
+    loss, grads = gradient(objective, nets, batch, scale=3.0)
+    other, other_grads = gradient(objective, nets, batch, scale=3.0, rows_per_pass=rows)
+    assert torch.allclose(loss.value, other.value, rtol=1e-12)
+    _close(grads, other_grads)
+
+
+def test_law_4_the_seed_decides_everything(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient
+) -> None:
+    batch = make_batch(3)
+    loss, grads = gradient(objective, nets, batch)
+    torch.manual_seed(123)
+    again, same = gradient(objective, nets, batch)
+    assert torch.equal(loss.value, again.value)
+    assert all(torch.equal(a, b) for a, b in zip(grads, same, strict=True))
+    other, _ = gradient(objective, nets, batch, seed=1)
+    assert not torch.equal(loss.value, other.value)
+    point = objective.draw(nets, batch, Draws(seed=0, positions=batch.positions))
+    first = objective.measure(nets.policy, point)
+    assert torch.equal(first, objective.measure(nets.policy, point))
+
+
+def test_law_5_a_small_step_downhill_lowers_the_loss(
+    objective: AnyObjective, make_net: Net, make_batch: Batch, gradient: Gradient
+) -> None:
+    reference = make_net(1)
+    policy, batch = make_net(2, near=reference), make_batch(3)
+    nets = Nets(policy=policy, reference=reference)
+    before, grads = gradient(objective, nets, batch)
+    with torch.no_grad():
+        for parameter, grad in zip(policy.parameters(), grads, strict=True):
+            parameter.sub_(1e-4 * grad)
+    after, _ = gradient(objective, nets, batch)
+    assert after.value < before.value
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+def test_law_6_no_gradient_reaches_the_reference(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient, rows: int | None
+) -> None:
+    batch = make_batch(3)
+    latents = batch.latents.clone().requires_grad_()
+    gradient(objective, nets, replace(batch, latents=latents), rows_per_pass=rows)
+    assert isinstance(nets.reference, nn.Module)
+    assert all(parameter.grad is None for parameter in nets.reference.parameters())
+    assert latents.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_law_7_half_precision_is_measured_in_float32(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, dtype: torch.dtype
+) -> None:
+    def halved(x_t: Tensor, t: Tensor, cond: Conditioning, /) -> Tensor:
+        wide = cond.map(lambda tensor: tensor.double())
+        return nets.policy(x_t.double(), t, wide).to(dtype)
+
+    batch = make_batch(3, dtype=torch.float32)
+    batch = replace(batch, latents=batch.latents.to(dtype), cond=batch.cond.map(lambda x: x.half()))
+    point = objective.draw(nets, batch, Draws(seed=0, positions=batch.positions))
+    measured = objective.measure(halved, point)
+    assert measured.dtype == torch.float32
+    prediction = halved(point.x_t, point.t, point.cond)
+    error = prediction.double() - point.noise.double()
+    assert torch.allclose(measured.double(), -0.5 * error.square().mean(dim=(1, 2, 3)), rtol=1e-5)
+    loss = objective.compare(measured, measured - 0.001, point)
+    assert loss.value.dtype == torch.float32
+
+
+def test_law_8_a_batch_is_the_mean_of_its_prompts(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient
+) -> None:
+    assert not objective.couples_batch
+    batch = make_batch(4)
+    whole, grads = gradient(objective, nets, batch)
+    alone = [gradient(objective, nets, _one(batch, i)) for i in range(4)]
+    mean = torch.stack([loss.value for loss, _ in alone]).mean()
+    assert torch.allclose(whole.value, mean, rtol=1e-12)
+    means = [torch.stack(each).mean(dim=0) for each in zip(*(g for _, g in alone), strict=True)]
+    _close(grads, means)
+
+
+def test_law_9_a_prompts_weight_multiplies_its_loss(
+    objective: AnyObjective, nets: Nets, make_batch: Batch, gradient: Gradient
+) -> None:
+    batch = make_batch(2)
+    weight = torch.tensor([0.25, 3.0])
+    weighted, _ = gradient(objective, nets, replace(batch, weight=weight))
+    alone = [gradient(objective, nets, _one(batch, i))[0].value for i in range(2)]
+    assert torch.allclose(weighted.value, (0.25 * alone[0] + 3.0 * alone[1]) / 2, rtol=1e-12)
+
+
+def test_law_10_the_gradient_is_that_of_central_differences(
+    objective: AnyObjective, make_net: Net, make_batch: Batch, gradient: Gradient
+) -> None:
+    reference = make_net(1)
+    policy, batch = make_net(2, near=reference), make_batch(2)
+    nets = Nets(policy=policy, reference=reference)
+    _, grads = gradient(objective, nets, batch)
+    for parameter, grad in zip(policy.parameters(), grads, strict=True):
+        flat, slopes = parameter.data.view(-1), grad.view(-1)
+        for i in range(0, len(flat), max(1, len(flat) // 3)):
+            kept = flat[i].item()
+            values = []
+            for step in (1e-5, -1e-5):
+                flat[i] = kept + step
+                values.append(gradient(objective, nets, batch)[0].value.item())
+            flat[i] = kept
+            slope = (values[0] - values[1]) / 2e-5
+            assert slopes[i].item() == pytest.approx(slope, rel=1e-6, abs=1e-9)
