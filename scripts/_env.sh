@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE=1
+unset PYTHONDONTWRITEBYTECODE # without cached bytecode every process compiles torch anew: 5 s
 
 venv_python=.venv/bin/python
 lock_stamp=.venv/diffpref-lock.sha256

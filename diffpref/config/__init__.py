@@ -1,4 +1,4 @@
-"""A run, spelled out: the schema of its YAML file, reading it, and checking that it fits together."""
+"""A run, spelled out: the schema of its YAML file, and reading it with every mistake named."""
 
 from diffpref.config.read import dump_config, load_config, parse_config
 from diffpref.config.schema import RunConfig

@@ -61,9 +61,7 @@ def _override(tree: Tree, text: str) -> str:
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise UsageError(
-            "an override is KEY=VALUE", where=text, hint="for example loop.steps=200"
-        )
+        raise UsageError("an override is KEY=VALUE", where=text, hint="for example loop.steps=200")
     node = tree
     for part in path[:-1]:
         inner = node.get(part)

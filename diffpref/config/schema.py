@@ -16,16 +16,21 @@ class Section(BaseModel):
 
 class ModelConfig(Section):
     base: str = Field(
-        description="builtin:base, a folder in the diffusers layout, a .safetensors file, or a hub id"
+        description="builtin:base, a diffusers folder, a .safetensors file, or a hub id"
     )
-    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
-    vae: str | None = Field(None, description="another autoencoder, such as an fp16-safe one")
-    config: str | None = Field(None, description="folder with the configs of a single-file base")
+    revision: str | None = Field(default=None, description="branch, tag or commit of a hub id")
+    vae: str | None = Field(
+        default=None, description="another autoencoder, such as an fp16-safe one"
+    )
+    config: str | None = Field(
+        default=None, description="folder with the configs of a single-file base"
+    )
     init_lora: str | None = Field(
-        None, description="LoRA merged into the base before training; policy and reference get it"
+        default=None,
+        description="LoRA merged into the base before training; policy and reference get it",
     )
     dtype: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     attention: Literal["sdpa", "xformers"] = "sdpa"
     gradient_checkpointing: bool = False
 
@@ -33,34 +38,46 @@ class ModelConfig(Section):
 class AdapterSettings(Section):
     kind: Literal["lora", "full"] = "lora"
     rank: Positive = 16
-    alpha: float | None = Field(None, gt=0, description="LoRA scale is alpha / rank; null is rank")
+    alpha: float | None = Field(
+        default=None, gt=0, description="LoRA scale is alpha / rank; null is rank"
+    )
     targets: str | tuple[str, ...] | None = Field(
-        None, description="name of a group, layer names, or null for the family's own"
+        default=None, description="name of a group, layer names, or null for the family's own"
     )
     dora: bool = False
 
 
 class ReferenceConfig(Section):
     kind: Literal["none", "frozen", "adapters_off", "ema", "moving"] = "adapters_off"
-    decay: float = Field(0.999, ge=0, lt=1, description="ema: share of the old average kept")
-    refresh_every: Positive = Field(1, description="optimizer steps between updates: ema, moving")
+    decay: float = Field(
+        default=0.999, ge=0, lt=1, description="ema: share of the old average kept"
+    )
+    refresh_every: Positive = Field(
+        default=1, description="optimizer steps between updates: ema, moving"
+    )
 
 
 class DataConfig(Section):
     source: str = Field(description="folder, file, builtin:pairs, or a datasets id")
     split: str = "train"
-    format: str | None = Field(None, description="reader; null recognises it")
-    cache: str = Field("cache", description="folder of latents and embeddings, shared by runs")
+    format: str | None = Field(default=None, description="reader; null recognises it")
+    cache: str = Field(
+        default="cache", description="folder of latents and embeddings, shared by runs"
+    )
     cache_dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
-    resolution: int | None = Field(None, ge=8, description="pixels; null is the model's own")
-    buckets: bool = Field(True, description="keep aspect ratios near the images' own")
+    resolution: int | None = Field(
+        default=None, ge=8, description="pixels; null is the model's own"
+    )
+    buckets: bool = Field(default=True, description="keep aspect ratios near the images' own")
     crop: Literal["centre", "random"] = "centre"
     pairs_per_batch: Positive = Field(4, description="prompts per micro-batch and process")
-    caption_drop: Share = Field(0.0, description="how often a caption is replaced by the empty one")
+    caption_drop: Share = Field(
+        default=0.0, description="how often a caption is replaced by the empty one"
+    )
     ties: Literal["drop", "soft"] = "drop"
     absolute_winners: bool = False
     generators: tuple[str, ...] = ()
-    min_side: int = Field(0, ge=0)
+    min_side: int = Field(default=0, ge=0)
     max_rows: Positive | None = None
     on_bad_row: Literal["skip", "error"] = "skip"
     max_bad_fraction: Share = 0.05
@@ -68,39 +85,40 @@ class DataConfig(Section):
 
 class LoopConfig(Section):
     steps: Positive = 1000
-    micro_batches: Positive = Field(1, description="micro-batches per optimizer step")
+    micro_batches: Positive = Field(default=1, description="micro-batches per optimizer step")
     rows_per_pass: Positive | None = Field(
-        None,
+        default=None,
         description="images whose activations are held at once, at the price of one more forward; "
         "null holds one micro-batch",
     )
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     max_consecutive_skips: Positive = 3
 
 
 class OptimizerConfig(Section):
     name: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
-    lr: float = Field(1e-5, gt=0, description="per optimizer step, after any scaling")
+    lr: float = Field(default=1e-5, gt=0, description="per optimizer step, after any scaling")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="after the warm-up: stays, or falls to zero at the last step"
+        default="constant",
+        description="after the warm-up: stays, or falls to zero at the last step",
     )
-    warmup: int = Field(0, ge=0, description="optimizer steps of linear warm-up")
+    warmup: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
 
 
 class EmaConfig(Section):
-    decay: float = Field(0.999, ge=0, lt=1)
+    decay: float = Field(default=0.999, ge=0, lt=1)
 
 
 class EvaluateConfig(Section):
     every: Positive = Field(description="optimizer steps between validations")
     prompts: str = "builtin:prompts/validation"
-    n: Positive = Field(32, description="prompts, from the top of the file")
+    n: Positive = Field(default=32, description="prompts, from the top of the file")
     seeds: tuple[int, ...] = (0,)
     scorers: tuple[str, ...] = ()
-    guidance: float | None = Field(None, description="null is the family's own")
+    guidance: float | None = Field(default=None, description="null is the family's own")
     steps: Positive = 20
     sampler: str = "ddim"
 
@@ -108,12 +126,12 @@ class EvaluateConfig(Section):
 class SaveConfig(Section):
     every: Positive = 100
     keep: Positive = 2
-    best_by: str | None = Field(None, description="win_rate/<scorer> of evaluate.scorers")
+    best_by: str | None = Field(default=None, description="win_rate/<scorer> of evaluate.scorers")
 
 
 class LogConfig(Section):
     every: Positive = 1
-    trackers: tuple[str, ...] = Field((), description="tensorboard, wandb, trackio")
+    trackers: tuple[str, ...] = Field(default=(), description="tensorboard, wandb, trackio")
 
 
 def _named(value: object) -> object:

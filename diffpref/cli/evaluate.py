@@ -1,0 +1,196 @@
+"""`diffpref evaluate`: win rates between two models, and held-out implicit accuracy."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffpref.cli import sample_options as options
+from diffpref.cli.app import verb_app, write_columns, write_json
+from diffpref.cli.progress import progress_bar
+from diffpref.cli.values import whole_numbers, words
+from diffpref.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffpref.evaluate.compare import Comparison
+    from diffpref.evaluate.subject import Opened
+
+app = verb_app(
+    "Win rates between two models, and held-out implicit accuracy.", no_args_is_help=True
+)
+
+
+@app.command()
+def winrate(
+    a: options.ModelA,
+    b: options.ModelB,
+    *,
+    prompts: options.Prompts = "builtin:prompts/test",
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Prompts, from the top; all if absent.")
+    ] = None,
+    seeds: options.Seeds = None,
+    scorer: options.Scorers = None,
+    guidance: options.Guidance = None,
+    steps: options.Steps = 50,
+    sampler: options.Sampler = "ddim",
+    batch: options.Batch = None,
+    lora_scale: options.LoraScale = 1.0,
+    out: options.Out = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    json: options.Json = False,
+) -> None:
+    """Say how often A scores higher than B on the same prompts and seeds.
+
+    Ties count one half. Writes winrate.json and scores.csv, which has every single score.
+    """
+    from diffpref.evaluate.compare import evaluate_pair
+    from diffpref.evaluate.prompts import read_prompts
+    from diffpref.evaluate.subject import open_model, subject_of
+    from diffpref.io import write_atomic
+    from diffpref.io import write_json as save_json
+    from diffpref.run.folder import new_folder
+
+    place = options.place_of(device, dtype)
+    scorers = options.load_scorers(words(scorer, options.WORLD), place.device)
+    numbers = whole_numbers(seeds, "--seeds", [0])
+    asked = read_prompts(prompts, limit=n)
+    settings = options.settings_of(guidance, steps, sampler, batch=batch)
+    first, second = (
+        subject_of(open_model(each, place=place, lora_scale=lora_scale), settings)
+        for each in (a, b)
+    )
+    with progress_bar("comparing", "images") as tell:
+        found = evaluate_pair(
+            first, second, asked, seeds=numbers, scorers=scorers, shown=0, on_progress=tell
+        )
+    folder = out or new_folder("winrate")
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {**found.plain(), "prompts_from": prompts}
+    save_json(folder / "winrate.json", told)
+    write_atomic(folder / "scores.csv", found.csv())
+    if json:
+        write_json(told)
+    else:
+        write_rates(found)
+        typer.echo(f"\nevery score: {folder / 'scores.csv'}")
+
+
+@app.command()
+def implicit(
+    a: options.ModelA,
+    b: options.ModelB,
+    *,
+    data: Annotated[
+        str, typer.Option("--data", help="Held-out pairs: what `data inspect` reads.")
+    ] = "builtin:pairs",
+    split: Annotated[str, typer.Option("--split", help="Which part of the source.")] = "test",
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Pairs, from the top.")] = None,
+    grid: Annotated[int, typer.Option("--grid", min=1, help="Steps t of the grid.")] = 10,
+    noises: Annotated[int, typer.Option("--noises", min=1, help="Noises per step.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noises.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pairs measured at once.")] = 16,
+    cache: Annotated[Path, typer.Option("--cache", help="Where latents are kept.")] = Path("cache"),
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    json: options.Json = False,
+) -> None:
+    """Say how often A, against its reference B, finds the preferred image likelier.
+
+    Measured on held-out pairs at one fixed grid of steps and noises; errors are over pairs.
+    """
+    from diffpref.data.batches import CachedPairs
+    from diffpref.data.build import build_cache
+    from diffpref.data.filters import Filters
+    from diffpref.data.readers import open_records
+    from diffpref.evaluate.implicit import grid_steps, held_out, implicit_accuracy
+    from diffpref.evaluate.subject import open_model
+    from diffpref.models import make_denoiser
+    from diffpref.types import Nets
+
+    place = options.place_of(device, dtype)
+    source = open_records(data, split=split)
+    policy, reference = open_model(a, place=place), open_model(b, place=place)
+    _same_space(policy, reference)
+    bundle = policy.bundle
+    with progress_bar("caching") as tell:
+        made = build_cache(source, bundle, cache, filters=Filters(max_rows=n), progress=tell)
+    pairs = CachedPairs(cache=made, seed=seed, prompts_per_step=1, time_ids=bundle.family.time_ids)
+    nets = Nets(
+        policy=make_denoiser(bundle.unet, bundle),
+        reference=make_denoiser(reference.bundle.unet, reference.bundle),
+    )
+    with progress_bar("measuring", "pairs") as tell:
+        found = implicit_accuracy(
+            nets,
+            bundle.schedule,
+            held_out(pairs, batch=batch),
+            steps=grid_steps(len(bundle.schedule), grid),
+            noises=noises,
+            seed=seed,
+            progress=lambda done, _: tell(done, len(made)),
+        )
+    made.close()
+    if json:
+        write_json({"a": policy.name, "b": reference.name, "data": data, **asdict(found)})
+        return
+    write_columns(
+        [
+            ("implicit accuracy", f"{found.accuracy:.4f} ± {found.standard_error:.4f}"),
+            ("pairs decided right", f"{found.decided:.4f} ± {found.decided_error:.4f}"),
+            ("margin", f"{found.margin:+.3e} ± {found.margin_error:.1e}"),
+            ("pairs", str(found.n)),
+            *((f"accuracy at t = {t}", f"{value:.4f}") for t, value in found.by_t.items()),
+        ]
+    )
+
+
+def write_rates(found: "Comparison") -> None:
+    """Write the win rates as columns."""
+    from diffpref.evaluate.report import p_value
+
+    typer.echo(
+        f"{found.a} against {found.b}: {len(found.prompts)} prompts, {len(found.seeds)} seeds\n"
+    )
+    head = (
+        "scorer",
+        "win",
+        "tie",
+        "loss",
+        "win rate",
+        "95% interval",
+        "n",
+        "p",
+        "mean A",
+        "mean B",
+    )
+    rows = [
+        (
+            name,
+            f"{rate.win:.3f}",
+            f"{rate.tie:.3f}",
+            f"{rate.loss:.3f}",
+            f"{rate.rate:.3f}",
+            f"{rate.low:.3f} to {rate.high:.3f}",
+            str(rate.n),
+            p_value(rate.sign_p),
+            *(f"{mean:.3f}" for mean in found.means(name)),
+        )
+        for name, rate in found.rates.items()
+    ]
+    write_columns([head, *rows])
+
+
+def _same_space(policy: "Opened", reference: "Opened") -> None:
+    ours, theirs = policy.bundle, reference.bundle
+    other = [
+        part for part in ("vae", "text") if ours.fingerprints[part] != theirs.fingerprints[part]
+    ]
+    if other or ours.prediction != theirs.prediction:
+        raise ConfigError(
+            f"{policy.name} and {reference.name} differ in {', '.join(other) or 'their prediction'}",
+            where="B",
+            hint="give the base that A was trained from",
+        )

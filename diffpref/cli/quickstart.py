@@ -1,0 +1,163 @@
+"""`diffpref quickstart`: the main job on the bundled model, from pairs to an honest report."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diffpref.cli.app import verb_app, write_columns, write_json
+from diffpref.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from diffpref.config import RunConfig
+    from diffpref.evaluate.compare import Comparison
+
+app = verb_app("Align the bundled model on the bundled pairs and measure whether it worked.")
+
+PRESET = "shapes/dpo"
+PROMPTS = "builtin:prompts/test"
+COUNT = 320
+"""Held-out prompts, one seed each."""
+
+SEED = 0
+STEPS = 20
+GUIDANCE = 3.0
+SCORERS = ("world-oracle", "world-fidelity", "world-reward")
+
+
+@app.command()
+def quickstart(
+    *,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/quickstart"),
+    json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
+) -> None:
+    """Align the bundled model with Diffusion-DPO and compare it with its base.
+
+    Caches the bundled pairs, trains a LoRA, samples held-out prompts from both models with the
+    same seeds, lets the exact oracle and the bundled reward judge, and writes report.html and
+    summary.json. An unfinished quickstart is continued; a finished one is kept aside.
+    """
+    import torch
+
+    from diffpref.assets import find_config
+    from diffpref.cli.machine import cores, gemm_gflops, memory_gib, processor
+    from diffpref.config import dump_config, load_config
+    from diffpref.evaluate.report import write_report
+    from diffpref.io import write_json as save_json
+    from diffpref.run.folder import versions
+    from diffpref.train.log import read_metrics
+
+    torch.set_num_threads(min(2, cores()))
+    began = time.monotonic()
+    machine = {
+        "gemm_gflops": round(gemm_gflops(), 1),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": memory_gib(),
+        "device": "cpu",
+        "dtype": "fp32",
+    }
+    config = load_config(find_config(PRESET), [f"data.cache={out / 'cache'}"])
+    _set_aside(out)
+    with progress_bars() as bar:
+        trained = time.monotonic()
+        _train(config, out, bar)
+        measured = time.monotonic()
+        comparison = _compare(out, bar("sampling", "images"))
+        ended = time.monotonic()
+    summary = {
+        "oracle": _rate(comparison, "world-oracle"),
+        "reward": _rate(comparison, "world-reward"),
+        "fidelity": dict(zip(("aligned", "base"), comparison.means("world-fidelity"), strict=True)),
+        "seconds": {
+            "train": round(measured - trained, 1),
+            "evaluate": round(ended - measured, 1),
+            "total": round(time.monotonic() - began, 1),
+        },
+        "versions": versions(),
+        "machine": machine,
+    }
+    (out / "scores.csv").write_text(comparison.csv(), encoding="utf-8")
+    write_report(
+        out / "report.html",
+        comparison,
+        title="diffpref quickstart",
+        metrics=read_metrics(out / "metrics.jsonl"),
+        config=dump_config(config),
+        environment={"machine": machine, "versions": summary["versions"]},
+        note=f"Diffusion-DPO on the bundled pairs, {config.loop.steps} steps; aligned against "
+        "base on held-out prompts, same seeds.",
+    )
+    save_json(out / "summary.json", summary)
+    _tell(summary, comparison, out, json)
+
+
+def _set_aside(out: Path) -> None:
+    """Keep a finished quickstart under another name, so that this one starts anew."""
+    if (out / "summary.json").is_file():
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        kept = out.with_name(f"{out.name}-until-{stamp}")
+        out.rename(kept)
+        typer.echo(f"the earlier quickstart is kept in {kept}", err=True)
+
+
+def _train(config: "RunConfig", out: Path, bar: Any) -> None:
+    from diffpref.cli.train import watching
+    from diffpref.run.execute import execute
+
+    execute(config, out, resume="auto", watch=watching(config, bar))
+
+
+def _compare(out: Path, tell: Any) -> "Comparison":
+    """Sample base and aligned from the same noise and score both."""
+    from diffpref.evaluate.compare import evaluate_pair
+    from diffpref.evaluate.prompts import read_prompts
+    from diffpref.evaluate.subject import open_model, subject_of
+    from diffpref.models.sample import SampleSettings
+    from diffpref.rewards import load_scorer
+
+    how = SampleSettings(guidance=GUIDANCE, steps=STEPS)
+    aligned, base = (subject_of(open_model(name), how) for name in (str(out), "builtin:base"))
+    return evaluate_pair(
+        aligned,
+        base,
+        read_prompts(PROMPTS, limit=COUNT),
+        seeds=(SEED,),
+        scorers=[load_scorer(name) for name in SCORERS],
+        on_progress=tell,
+    )
+
+
+def _rate(comparison: "Comparison", scorer: str) -> dict[str, float]:
+    found = comparison.rates[scorer]
+    return {"win_rate": found.rate, "low": found.low, "high": found.high, "n": found.n}
+
+
+def _tell(summary: dict[str, Any], comparison: "Comparison", out: Path, json: bool) -> None:
+    if json:
+        write_json(summary)
+        return
+    rows = [("judge", "win", "tie", "loss", "win rate", "95 % interval", "n", "base -> aligned")]
+    for name, found in comparison.rates.items():
+        aligned, base = comparison.means(name)
+        rows.append(
+            (
+                name,
+                f"{found.win:.3f}",
+                f"{found.tie:.3f}",
+                f"{found.loss:.3f}",
+                f"{found.rate:.3f}",
+                f"{found.low:.3f} to {found.high:.3f}",
+                str(found.n),
+                f"{base:.3f} -> {aligned:.3f}",
+            )
+        )
+    write_columns(rows)
+    seconds = summary["seconds"]
+    typer.echo(
+        f"trained in {seconds['train']:.0f} s, evaluated in {seconds['evaluate']:.0f} s "
+        f"at {summary['machine']['gemm_gflops']:.0f} GFLOP/s"
+    )
+    typer.echo(f"report: {out / 'report.html'}")

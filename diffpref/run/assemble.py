@@ -1,0 +1,221 @@
+"""Puts a run together: model, adapter, reference, objective, data, loop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from diffpref.catalogue import build_objective
+from diffpref.config.fits import auto_device
+from diffpref.config.schema import RunConfig
+from diffpref.data.cache import Cache
+from diffpref.draws import RNG_SCHEME
+from diffpref.models import (
+    AdapterConfig,
+    Bundle,
+    load_bundle,
+    load_lora,
+    make_adapter,
+    make_denoiser,
+    merged,
+    set_checkpointing,
+    trainable_parameters,
+)
+from diffpref.run.data import windows_of
+from diffpref.run.folder import versions
+from diffpref.run.references import make_reference
+from diffpref.toolkit import Toolkit
+from diffpref.train.ema import start_ema
+from diffpref.train.loop import LoopPlan
+from diffpref.train.optim import lr_factor, make_optimizer
+from diffpref.train.processes import Processes
+from diffpref.train.step import Learner
+from diffpref.types import AnyObjective, Nets, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """Everything a loop needs, built and in place."""
+
+    config: RunConfig
+    bundle: Bundle
+    cache: Cache = field(repr=False)
+    objective: AnyObjective
+    learner: Learner[Any] = field(repr=False)
+    source: Source[Any] = field(repr=False)
+    plan: LoopPlan
+    identity: Mapping[str, object]
+
+
+def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
+    """Return accelerate's view of this process; precision is the denoiser's own business."""
+    device = auto_device(config.model.device)
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",
+        log_with=[name for name in config.log.trackers if name in available_trackers()] or None,
+        project_dir=str(folder),
+    )
+
+
+def available_trackers() -> set[str]:
+    """Return the trackers that are installed."""
+    from accelerate.tracking import get_available_trackers
+
+    return {str(each.value) for each in get_available_trackers()}
+
+
+def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
+    """Load the base on this process's device and make it trainable."""
+    wanted = auto_device(config.model.device)
+    several = accelerator.num_processes > 1
+    bundle = load_bundle(
+        config.model.base,
+        vae=config.model.vae,
+        dtype=config.model.dtype,
+        device=str(accelerator.device) if several or wanted == "cuda" else wanted,
+        attention=config.model.attention,
+        revision=config.model.revision,
+        config=config.model.config,
+    )
+    if config.model.init_lora is not None:
+        load_lora(bundle, config.model.init_lora)
+        bundle = replace(bundle, unet=merged(bundle.unet))
+    adapter = config.adapter
+    make_adapter(
+        bundle,
+        AdapterConfig(
+            kind=adapter.kind,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            targets=adapter.targets,
+            dora=adapter.dora,
+            seed=config.seed,
+        ),
+    )
+    set_checkpointing(bundle.unet, config.model.gradient_checkpointing)
+    return bundle
+
+
+def assemble(
+    config: RunConfig, accelerator: Accelerator, bundle: Bundle, cache: Cache
+) -> Assembled:
+    """Build everything of a run around a loaded model and its cached data.
+
+    Every process calls it at the same time: wrapping the policy talks to the others.
+
+    Raises:
+        DataError: the cache is another model's.
+        ConfigError: a setting does not fit the model or the number of processes.
+    """
+    cache.require(bundle)
+    kit = Toolkit(schedule=bundle.schedule)
+    method = config.method
+    objective = build_objective(method.name, kit, method.settings, config.parts)
+    learner = make_learner(config, accelerator, bundle, objective)
+    source = windows_of(
+        config.data,
+        cache,
+        bundle,
+        seed=config.seed,
+        micro_batches=config.loop.micro_batches,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    return Assembled(
+        config=config,
+        bundle=bundle,
+        cache=cache,
+        objective=objective,
+        learner=learner,
+        source=source,
+        plan=make_plan(config, bundle, images_per_prompt(cache)),
+        identity=identity_of(config, bundle, cache, accelerator),
+    )
+
+
+def make_learner(
+    config: RunConfig, accelerator: Accelerator, bundle: Bundle, objective: AnyObjective
+) -> Learner[Any]:
+    """Return what learns: the policy behind accelerate's wrapper, the reference on the bare net."""
+    reference = make_reference(config.reference, bundle)
+    parameters = trainable_parameters(bundle.unet)
+    settings = config.optimizer
+    optimizer = make_optimizer(
+        settings.name,
+        parameters,
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+    wrapped: nn.Module = bundle.unet
+    if accelerator.num_processes > 1:
+        wrapped = accelerator.prepare_model(bundle.unet)
+    scaled = bundle.dtype == torch.float16 and bundle.device.type == "cuda"
+    return Learner(
+        objective=objective,
+        nets=Nets(policy=make_denoiser(wrapped, bundle), reference=reference.net),
+        parameters=parameters,
+        optimizer=optimizer,
+        lr=settings.lr,
+        lr_factor=lr_factor(settings.schedule, warmup=settings.warmup, steps=config.loop.steps),
+        reference=reference,
+        processes=cast(Processes, accelerator),  # it is typed less exactly than it behaves
+        wrapped=wrapped,
+        max_grad_norm=config.loop.max_grad_norm,
+        seed=config.seed,
+        ema=None if config.ema is None else start_ema(parameters, config.ema.decay),
+        scaler=torch.amp.GradScaler() if scaled else None,
+    )
+
+
+def images_per_prompt(cache: Cache) -> int:
+    return max(len(row.images) for row in cache.rows)
+
+
+def make_plan(config: RunConfig, bundle: Bundle, images: int) -> LoopPlan:
+    rows = config.loop.rows_per_pass or config.data.pairs_per_batch * images
+    return LoopPlan(
+        steps=config.loop.steps,
+        rows_per_pass=rows,
+        save_every=config.save.every,
+        keep=config.save.keep,
+        log_every=config.log.every,
+        validate_every=config.evaluate.every if config.evaluate else None,
+        best_by=config.save.best_by,
+        max_consecutive_skips=config.loop.max_consecutive_skips,
+        length=len(bundle.schedule),
+    )
+
+
+def identity_of(
+    config: RunConfig, bundle: Bundle, cache: Cache, accelerator: Accelerator
+) -> dict[str, object]:
+    """Return what must not change between a checkpoint and the run that continues it.
+
+    How often the run saves, logs and validates, and how many steps it takes, may change.
+    """
+    what = config.model_dump(mode="json")
+    free = {"save", "log", "evaluate"}
+    kept = {key: value for key, value in what.items() if key not in free}
+    kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
+    kept["loop"].pop("rows_per_pass")
+    for place in ("cache", "source", "format"):
+        kept["data"].pop(place)
+    for place in ("device", "base", "attention", "gradient_checkpointing"):
+        kept["model"].pop(place)
+    found = versions()
+    return {
+        "config": kept,
+        "data": cache.fingerprint,
+        "model": bundle.fingerprint,
+        "rng_scheme": RNG_SCHEME,
+        "versions": {name: found[name] for name in ("torch", "diffusers", "peft")},
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,206 @@
+"""Runs a configuration from start, or from its newest checkpoint, to the exported result."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+import torch
+from accelerate import Accelerator
+
+from diffpref.config import dump_config
+from diffpref.config.schema import RunConfig
+from diffpref.data.cache import Cache
+from diffpref.errors import CheckpointError
+from diffpref.io import write_atomic
+from diffpref.models import Bundle
+from diffpref.run.assemble import (
+    Assembled,
+    assemble,
+    available_trackers,
+    load_model,
+    make_accelerator,
+)
+from diffpref.run.data import Progress, cache_of
+from diffpref.run.export import export
+from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
+from diffpref.run.validate import Validator
+from diffpref.train.identity import check_identity
+from diffpref.train.lock import RunLock
+from diffpref.train.log import RunLog
+from diffpref.train.loop import Hooks, Loop, LoopState
+from diffpref.train.manifest import Checkpoint
+from diffpref.train.signals import StopSignals
+from diffpref.train.snapshot import restore
+from diffpref.train.store import Store
+
+
+def _unwatched(*what: object) -> None:
+    del what
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """How a run is watched; every function may be called often.
+
+    caching: rows cached, rows in all if known. assembled: the run before its first step.
+    step: finished steps and the latest numbers. say: a sentence for the user.
+    """
+
+    caching: Progress | None = None
+    assembled: Callable[[Assembled], None] = _unwatched
+    step: Callable[[int, dict[str, object]], None] = _unwatched
+    say: Callable[[str], None] = _unwatched
+
+
+def execute(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: str | None = None,
+    allow: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> Path:
+    """Train as the configuration says and export the result into the folder.
+
+    Args:
+        config: what to run.
+        folder: the run folder, made when missing.
+        resume: None starts anew; `auto` takes the newest sound checkpoint, if there ever was one;
+            a path takes exactly that checkpoint.
+        allow: identity fields that may differ from the checkpoint's.
+        watch: who watches.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        DiffprefError: anything the user can act on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = make_accelerator(config, folder)
+    watch = watch if watch is not None and accelerator.is_main_process else Watch()
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(RunLock(folder))
+        stop = stack.enter_context(StopSignals())
+        store = Store(folder / CHECKPOINTS, log=watch.say)
+        if accelerator.is_main_process:
+            store.prepare()
+        found = _checkpoint(store, resume)
+        if found is not None and accelerator.is_main_process:
+            _abandon_newer(store, found.step, watch)
+        _record(config, folder, accelerator)
+        bundle = load_model(config, accelerator)
+        cache = _cached(config, bundle, accelerator, watch)
+        stack.callback(cache.close)
+        run = assemble(config, accelerator, bundle, cache)
+        state = _start(run, found, allow, watch)
+        log = RunLog(folder=folder, processes=run.learner.processes)
+        log.resume(state.step)
+        _start_trackers(config, accelerator, watch)
+        watch.assembled(run)
+        validator = Validator(run=run, folder=folder, accelerator=accelerator)
+        loop = Loop(
+            learner=run.learner,
+            source=run.source,
+            plan=run.plan,
+            store=store,
+            identity=run.identity,
+            log=log,
+            hooks=Hooks(
+                on_step=lambda step, values: watch.step(step, dict(values)),
+                validate=validator,
+                stop=lambda: stop.requested,
+            ),
+        )
+        loop.run(state)
+        _export(run, store, folder, accelerator, watch)
+        accelerator.end_training()
+        return folder
+
+
+def _record(config: RunConfig, folder: Path, accelerator: Accelerator) -> None:
+    if accelerator.is_main_process:
+        write_atomic(folder / CONFIG, dump_config(config))
+        write_environment(
+            folder,
+            device=accelerator.device.type,
+            threads=torch.get_num_threads(),
+            processes=accelerator.num_processes,
+        )
+
+
+def _cached(config: RunConfig, bundle: Bundle, accelerator: Accelerator, watch: Watch) -> Cache:
+    """Cache the data; the main process encodes first, the others then find it done."""
+    with accelerator.main_process_first():
+        return cache_of(config.data, bundle, config.seed, watch.caching)
+
+
+def _checkpoint(store: Store, resume: str | None) -> Checkpoint | None:
+    if resume is None:
+        if store.latest() is not None:
+            raise CheckpointError(
+                "this folder holds checkpoints of an earlier run",
+                where=str(store.folder.parent),
+                hint="add --resume auto to go on with it, or choose another --out",
+            )
+        return None
+    return store.latest() if resume == "auto" else store.open(resume)
+
+
+def _abandon_newer(store: Store, step: int, watch: Watch) -> None:
+    """Set aside checkpoints of the future the user goes back from; they would win `auto` later."""
+    for path in sorted(store.folder.glob("step-*")):
+        if int(path.name.removeprefix("step-")) > step:
+            aside = path.with_name(f"abandoned-{path.name}-{token_hex(2)}")
+            path.rename(aside)
+            watch.say(f"{path.name} is newer than the checkpoint to continue: now {aside.name}")
+
+
+def _start(
+    run: Assembled, found: Checkpoint | None, allow: Sequence[str], watch: Watch
+) -> LoopState:
+    if found is None:
+        return LoopState()
+    for sentence in check_identity(found.identity, run.identity, allow):
+        watch.say(f"allowed change: {sentence}")
+    restore(run.learner, found)
+    state = LoopState(**found.state)  # pyright: ignore[reportArgumentType]
+    if state.scaler is not None and run.learner.scaler is not None:
+        run.learner.scaler.load_state_dict(state.scaler)
+    watch.say(f"resumed from {found.path.name}")
+    return state
+
+
+def _start_trackers(config: RunConfig, accelerator: Accelerator, watch: Watch) -> None:
+    """Start trackers; one that cannot start is reported and the run goes on without it."""
+    missing = [name for name in config.log.trackers if name not in available_trackers()]
+    for name in missing:
+        watch.say(
+            f"log.trackers: {name} is not installed: pip install {name}; metrics.jsonl is kept"
+        )
+    if len(missing) == len(config.log.trackers):
+        return
+    try:
+        accelerator.init_trackers("diffpref")
+    except Exception as error:  # a tracker is somebody else's code and must not stop a run
+        accelerator.trackers = []
+        watch.say(f"trackers are off: {type(error).__name__}: {error}")
+
+
+def _export(
+    run: Assembled, store: Store, folder: Path, accelerator: Accelerator, watch: Watch
+) -> None:
+    """Export the best checkpoint when one was chosen, else the last weights (their average)."""
+    best = store.best() if run.config.save.best_by else None
+    if best is not None:
+        restore(run.learner, best)
+        watch.say(f"exporting the best checkpoint, {best.path.name}")
+    with ExitStack() as stack:
+        if run.learner.ema is not None:
+            stack.enter_context(run.learner.ema.swapped())
+        if accelerator.is_main_process:
+            export(folder, run.bundle)
+    accelerator.wait_for_everyone()

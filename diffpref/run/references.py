@@ -1,0 +1,35 @@
+"""The reference a configuration asks for, on the networks of a bundle."""
+
+from diffpref import references
+from diffpref.config.schema import ReferenceConfig
+from diffpref.models import (
+    Bundle,
+    adapters_off,
+    frozen_copy,
+    make_denoiser,
+    trainable_parameters,
+)
+from diffpref.references import Reference
+
+
+def make_reference(config: ReferenceConfig, bundle: Bundle) -> Reference:
+    """Return the reference; call it after the adapter is in place and before training starts.
+
+    `ema` and `moving` hold a second set of the trainable parameters only: with a LoRA that is a
+    second adapter on one network.
+    """
+    policy = make_denoiser(bundle.unet, bundle)
+    if config.kind == "none":
+        return references.none()
+    if config.kind == "adapters_off":
+        return references.adapters_off(policy, lambda: adapters_off(bundle.unet))
+    if config.kind == "frozen":
+        return references.frozen(make_denoiser(frozen_copy(bundle.unet), bundle))
+    live = trainable_parameters(bundle.unet)
+    own = references.copies(live)
+    net = references.borrowed(policy, own=own, live=live)
+    if config.kind == "moving":
+        return references.refreshed(net, own=own, live=live, refresh_every=config.refresh_every)
+    return references.ema(
+        net, own=own, live=live, decay=config.decay, refresh_every=config.refresh_every
+    )

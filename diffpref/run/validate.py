@@ -1,0 +1,119 @@
+"""Seed-matched validation while training: images of the policy and of the base, and win rates."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpref.evaluate.prompts import read_prompts
+from diffpref.evaluate.winrate import win_rate
+from diffpref.io import png_bytes, write_atomic
+from diffpref.models import Bundle, adapters_off, has_adapters, load_bundle
+from diffpref.models.sample import SampleSettings, sample
+from diffpref.rewards import LoadedScorer, load_scorer
+from diffpref.run.assemble import Assembled
+
+SHOWN = 8
+"""Pairs of images kept per validation."""
+
+Images = Float[Tensor, "n 3 y x"]
+
+
+@dataclass(kw_only=True)
+class Validator:
+    """Compares the policy with the base on the same prompts and seeds.
+
+    The base's images and scores are made once, at the first validation. Only the main process
+    works; the others wait for it.
+    """
+
+    run: Assembled
+    folder: Path
+    accelerator: Accelerator
+    _scorers: dict[str, LoadedScorer] = field(default_factory=dict[str, LoadedScorer])
+    _base: Images | None = None
+
+    def __call__(self, step: int) -> Mapping[str, float]:
+        """Return win_rate/<scorer> and score/<scorer>, and write the first images side by side."""
+        metrics: dict[str, float] = {}
+        if self.accelerator.is_main_process:
+            metrics = self._compare(step)
+        self.accelerator.wait_for_everyone()
+        return metrics
+
+    def _compare(self, step: int) -> dict[str, float]:
+        settings = self.run.config.evaluate
+        if settings is None:
+            return {}
+        prompts = read_prompts(settings.prompts, limit=settings.n)
+        base = self._base_images(prompts)
+        ours = self._images(self.run.bundle, prompts)
+        self._write(step, base, ours)
+        metrics: dict[str, float] = {}
+        told = tuple(prompts) * len(settings.seeds)
+        for name in settings.scorers:
+            scorer = self._scorers.setdefault(name, load_scorer(name))
+            mine, theirs = (scorer.score(images, told).values for images in (ours, base))
+            shape = (len(settings.seeds), len(prompts))
+            rate = win_rate(mine.view(shape).T, theirs.view(shape).T)
+            metrics[f"win_rate/{name}"] = rate.rate
+            metrics[f"score/{name}"] = float(mine.mean())
+            metrics[f"score_base/{name}"] = float(theirs.mean())
+        return metrics
+
+    def _base_images(self, prompts: list[str]) -> Images:
+        if self._base is None:
+            with self._as_base() as bundle:
+                self._base = self._images(bundle, prompts)
+        return self._base
+
+    @contextmanager
+    def _as_base(self) -> Iterator[Bundle]:
+        """Give the base: the network without its adapters, or loaded once more."""
+        bundle = self.run.bundle
+        if has_adapters(bundle.unet):
+            with adapters_off(bundle.unet):
+                yield bundle
+            return
+        model = self.run.config.model
+        yield load_bundle(
+            model.base,
+            vae=model.vae,
+            dtype=model.dtype,
+            device=str(bundle.device),
+            attention=model.attention,
+            revision=model.revision,
+            config=model.config,
+        )
+
+    def _images(self, bundle: Bundle, prompts: list[str]) -> Images:
+        """Return images by seed, then prompt."""
+        settings = self.run.config.evaluate
+        assert settings is not None
+        how = SampleSettings(
+            guidance=settings.guidance, steps=settings.steps, sampler=settings.sampler
+        )
+        was = bundle.unet.training
+        bundle.unet.eval()
+        try:
+            return torch.cat(
+                [sample(bundle, prompts, seed=seed, settings=how) for seed in settings.seeds]
+            )
+        finally:
+            bundle.unet.train(was)
+
+    def _write(self, step: int, base: Images, ours: Images) -> None:
+        """Write samples/step_<n>.png: the base's images above the policy's."""
+        from PIL import Image
+
+        rows = [torch.cat(list(images[:SHOWN]), dim=2) for images in (base, ours)]
+        pixels = (torch.cat(rows, dim=1) * 255).round().byte().permute(1, 2, 0).numpy()
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        shown = {"rows": "base above, policy below", "step": str(step)}
+        write_atomic(folder / f"step-{step:08d}.png", png_bytes(Image.fromarray(pixels), shown))

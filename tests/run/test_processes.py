@@ -1,0 +1,67 @@
+"""Two gloo processes learn what one process learns."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from diffpref.config import RunConfig, dump_config
+from diffpref.run.execute import execute
+from diffpref.train.log import read_metrics
+from diffpref.train.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(launcher: list[str], config: Path, out: Path) -> None:
+    command = [sys.executable, "-m", *launcher, str(ROOT / "scripts" / "train.py"), str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_learn_what_one_learns(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    shared = {"model__dtype": "fp64", "loop__steps": 3, "optimizer__weight_decay": 0.1}
+    execute(make_config(data__pairs_per_batch=4, **shared), tmp_path / "one")
+    path = tmp_path / "two.yaml"
+    # one row per pass, so that gradients are synchronised in the last of several passes
+    two = make_config(data__pairs_per_batch=2, loop__rows_per_pass=1, **shared)
+    path.write_text(dump_config(two))
+    launch(["torch.distributed.run", "--nproc_per_node=2"], path, tmp_path / "two")
+    environment = json.loads((tmp_path / "two" / "env.json").read_text())
+    assert environment["processes"] == 2
+    stores = [Store(tmp_path / name / "checkpoints").latest() for name in ("one", "two")]
+    mine, theirs = (found.tensors("trainable") for found in stores if found is not None)
+    assert mine.keys() == theirs.keys()
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-10
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
+    for one, other in zip(*lines, strict=True):
+        assert abs(one["loss"] - other["loss"]) < 1e-6
+        assert abs(one["implicit_accuracy"] - other["implicit_accuracy"]) < 1e-6
+        assert abs(one["grad_norm"] - other["grad_norm"]) < 1e-5 * one["grad_norm"]
+
+
+def test_accelerate_launch_is_diffpref_train(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = make_config(loop__steps=2)
+    execute(config, tmp_path / "here")
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_config(config))
+    launch(["accelerate.commands.launch", "--cpu", "--num_processes=1"], path, tmp_path / "there")
+    stores = [Store(tmp_path / name / "checkpoints").latest() for name in ("here", "there")]
+    mine, theirs = (found.tensors("trainable") for found in stores if found is not None)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
