@@ -43,7 +43,11 @@ def caption(stated: Statement) -> str:
     """Write the caption that names exactly these attributes."""
     count = stated.get("count", "some")
     noun = stated.get("shape", "thing") + ("" if count == "one" else "s")
-    words = [count, *(stated[name] for name in ("size", "finish", "colour") if name in stated), noun]
+    words = [
+        count,
+        *(stated[name] for name in ("size", "finish", "colour") if name in stated),
+        noun,
+    ]
     if "place" in stated:
         words.append(PLACES[stated["place"]])
     if "background" in stated:
@@ -57,17 +61,11 @@ def parse(text: str) -> Statement:
     Raises:
         DataError: the text is not a caption of the world.
     """
-    rest = text.strip().lower().rstrip(".")
+    said = text.strip().lower().rstrip(".")
     stated: Statement = {}
-    if rest.endswith(" background") and " on a " in rest:
-        rest, _, tail = rest.rpartition(" on a ")
-        stated["background"] = _known("background", tail.removesuffix(" background"), text)
-    for value, phrase in PLACES.items():
-        if rest.endswith(" " + phrase):
-            stated["place"], rest = value, rest.removesuffix(" " + phrase)
-    words = rest.split()
+    words = _cut_phrases(said, stated, text).split()
     if len(words) < 2:
-        raise _error(text, f"'{rest}' names no object")
+        raise _error(text, f"'{' '.join(words)}' names no object")
     if words[0] != "some":
         stated["count"] = _known("count", words[0], text)
     noun = words[-1] if words[0] == "one" else words[-1].removesuffix("s")
@@ -75,9 +73,20 @@ def parse(text: str) -> Statement:
         stated["shape"] = _known("shape", noun, text)
     for word in words[1:-1]:
         stated[_attribute(word, text)] = word
-    if caption(stated) != text.strip().lower().rstrip("."):
+    if caption(stated) != said:
         raise _error(text, f"the grammar would say '{caption(stated)}'")
     return stated
+
+
+def _cut_phrases(rest: str, stated: Statement, text: str) -> str:
+    """Note the background and the place, which end a caption, and return what stands before."""
+    if rest.endswith(" background") and " on a " in rest:
+        rest, _, tail = rest.rpartition(" on a ")
+        stated["background"] = _known("background", tail.removesuffix(" background"), text)
+    for value, phrase in PLACES.items():
+        if rest.endswith(" " + phrase):
+            stated["place"], rest = value, rest.removesuffix(" " + phrase)
+    return rest
 
 
 def sample_names(

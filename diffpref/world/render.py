@@ -71,5 +71,3 @@ def _offsets(centre: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
     dx = pixel[None, None, :] - centre[:, 0, None, None]
     dy = pixel[None, :, None] - centre[:, 1, None, None]
     return torch.broadcast_tensors(dx, dy)
-
-

@@ -31,12 +31,32 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 }
 """The named attributes and their values, in the order a caption mentions them."""
 
-COLOURS = torch.tensor(
-    [[215, 45, 40], [235, 200, 35], [50, 165, 65], [45, 190, 205], [45, 75, 215], [165, 60, 195]]
-) / 255.0
-BACKGROUNDS = torch.tensor(
-    [[240, 240, 238], [135, 135, 135], [22, 22, 24], [228, 200, 150], [150, 195, 235], [235, 180, 185]]
-) / 255.0
+COLOURS = (
+    torch.tensor(
+        [
+            [215, 45, 40],
+            [235, 200, 35],
+            [50, 165, 65],
+            [45, 190, 205],
+            [45, 75, 215],
+            [165, 60, 195],
+        ]
+    )
+    / 255.0
+)
+BACKGROUNDS = (
+    torch.tensor(
+        [
+            [240, 240, 238],
+            [135, 135, 135],
+            [22, 22, 24],
+            [228, 200, 150],
+            [150, 195, 235],
+            [235, 180, 185],
+        ]
+    )
+    / 255.0
+)
 RADII = torch.tensor([3.6, 4.6])
 """Half extent in pixels of small and large objects."""
 
@@ -112,7 +132,9 @@ def _centres(draws: Draws, named: Mapping[str, Int[Tensor, " n"]]) -> Float[Tens
     along = CENTRE + index * SPACING[count][:, None] + slide[:, None]
     side = torch.tensor([-OFFSET, OFFSET, -OFFSET, OFFSET, 0.0])[place]
     across = CENTRE + side + (2 * draws.uniform("scene/across") - 1)
-    across = across[:, None].expand_as(along) + 0.3 * draws.normal("scene/wobble", (3,)).clamp(-1, 1)
+    across = across[:, None].expand_as(along) + 0.3 * draws.normal("scene/wobble", (3,)).clamp(
+        -1, 1
+    )
     column = (place < 2) | ((place == 4) & (draws.uniform("scene/turn") < 0.5))
     x = torch.where(column[:, None], across, along)
     y = torch.where(column[:, None], along, across)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from diffpref.errors import DataError, UsageError
 from diffpref.world.captions import MOST, caption, parse, sample_statements
-from diffpref.world.oracle import fidelity, look, rules
+from diffpref.world.oracle import fidelity, rules
 from diffpref.world.people import (
     FIDELITY_WEIGHT,
     PANELS,
@@ -19,6 +19,7 @@ from diffpref.world.people import (
 )
 from diffpref.world.render import render
 from diffpref.world.scene import ATTRIBUTES, sample_scenes
+from diffpref.world.sight import look
 from diffpref.world.splits import split_of
 from diffpref.world.taste import MEASURES, STANDARD, attributes
 
@@ -67,9 +68,7 @@ def test_the_oracle_is_exact_on_every_rendered_attribute() -> None:
 def test_a_caption_wrong_in_one_attribute_fails_that_rule_and_only_that(name: str) -> None:
     images, words = scenes_and_words(120)
     values = ATTRIBUTES[name]
-    lies = [
-        {**each, name: values[(values.index(each[name]) + 1) % len(values)]} for each in words
-    ]
+    lies = [{**each, name: values[(values.index(each[name]) + 1) % len(values)]} for each in words]
     scores = rules(images, tuple(caption(each) for each in lies))
     assert float(scores[name].sum()) == 0.0
     others = [float(column.mean()) for rule, column in scores.items() if rule != name]
@@ -190,7 +189,7 @@ def test_an_unknown_panel_names_the_known_ones() -> None:
 
 def test_splits_are_a_fixed_function_of_the_name() -> None:
     names = [f"prompt {index}" for index in range(4000)]
-    shares = {split: 0 for split in ("train", "validation", "test")}
+    shares = dict.fromkeys(("train", "validation", "test"), 0)
     for name in names:
         shares[split_of(name)] += 1
     assert shares["train"] / 4000 == pytest.approx(0.7, abs=0.03)
