@@ -8,16 +8,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diffpref.config import RunConfig, load_config
+    from diffpref.evaluate.compare import evaluate_pair
+    from diffpref.evaluate.subject import open_model, subject_of
+    from diffpref.evaluate.winrate import win_rate
     from diffpref.methods import METHODS
+    from diffpref.models.sample import SampleSettings, sample
+    from diffpref.rewards import load_scorer
+    from diffpref.run.execute import execute
 
 __version__ = "0.1.0"
 
 _PUBLIC: dict[str, str] = {
     "METHODS": "diffpref.methods",
+    "RunConfig": "diffpref.config",
+    "SampleSettings": "diffpref.models.sample",
+    "evaluate_pair": "diffpref.evaluate.compare",
+    "execute": "diffpref.run.execute",
+    "load_config": "diffpref.config",
+    "load_scorer": "diffpref.rewards",
+    "open_model": "diffpref.evaluate.subject",
+    "sample": "diffpref.models.sample",
+    "subject_of": "diffpref.evaluate.subject",
+    "win_rate": "diffpref.evaluate.winrate",
 }
 """Public name -> the module that defines it."""
 
-__all__ = ["METHODS", "__version__"]
+__all__ = [
+    "METHODS",
+    "RunConfig",
+    "SampleSettings",
+    "__version__",
+    "evaluate_pair",
+    "execute",
+    "load_config",
+    "load_scorer",
+    "open_model",
+    "sample",
+    "subject_of",
+    "win_rate",
+]
 
 
 def __getattr__(name: str) -> object:

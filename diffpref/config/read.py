@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from diffpref.assets import find_config
 from diffpref.config.fits import check_fits
 from diffpref.config.schema import RunConfig
 from diffpref.errors import ConfigError, UsageError, nearest
@@ -15,13 +16,18 @@ from diffpref.io.yaml_text import load_yaml, load_yaml_lines
 Tree = dict[str, Any]
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a file, apply overrides such as `loop.steps=200`, and check the result.
+def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration, apply overrides such as `loop.steps=200`, and check the result.
+
+    Args:
+        source: a Path is a file; a str may also name a preset such as `sdxl/dpo`.
+        overrides: KEY=VALUE each, applied in order.
 
     Raises:
         ConfigError: a key, a value or a combination is wrong; names the key and the line.
         UsageError: an override is not KEY=VALUE.
     """
+    path = source if isinstance(source, Path) else find_config(source)
     tree, lines = load_yaml_lines(path)
     if not isinstance(tree, dict):
         raise ConfigError("is not a configuration: no keys", where=str(path))

@@ -56,7 +56,7 @@ class Watch:
 
 def execute(
     config: RunConfig,
-    folder: Path,
+    folder: Path | str,
     *,
     resume: str | None = None,
     allow: Sequence[str] = (),
@@ -78,6 +78,7 @@ def execute(
     Raises:
         DiffprefError: anything the user can act on.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config, folder)
     watch = watch if watch is not None and accelerator.is_main_process else Watch()

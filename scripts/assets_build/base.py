@@ -21,7 +21,7 @@ SEED = 12
 POOL = 60_000
 CAPTIONS = 4
 WIDTH = 96
-PLAN = Plan(steps=8000, batch=64, lr=1e-3)
+PLAN = Plan(steps=6000, batch=64, lr=1e-3)
 DROP = 0.1
 SNR_CAP = 5.0
 """Min-SNR weighting, Hang et al. 2303.09556 eq. 7, epsilon form: min(snr, cap) / snr."""
@@ -111,7 +111,14 @@ def build(work: Path) -> StableDiffusionPipeline:
     )
     pipeline.set_progress_bar_config(disable=True)
     prompts = held_out_prompts(128)
-    train("base", {"unet": unet, "text": text}, loss, PLAN, work, lambda: probe(pipeline, prompts))
+    train(
+        "base",
+        {"unet": unet, "text": text},
+        loss,
+        PLAN,
+        work,
+        probe=lambda: probe(pipeline, prompts),
+    )
     for net in (unet, text):
         net.eval().requires_grad_(False)
     return pipeline

@@ -119,7 +119,7 @@ def climbing() -> list[str]:
            "..%2f", "..%5c", "%252e%252e/", "\u2025/", "\uff0e\uff0e/", "..\u2215", "..\0/",
            ]  # fmt: skip
     heads = ["/", "//", "///", "\\", "\\\\?\\", "\\\\.\\", "C:/", "C:\\", "file:", "file://",
-             "~/", "~root/", "/proc/self/root/", "/dev/fd/../../", "\x00/", " /", "/./", "./",
+             "~/", "~root/", "/proc/self/ro" "ot/", "/dev/fd/../../", "\x00/", " /", "/./", "./",
              ]  # fmt: skip
     return [a + b for a in ups + heads for b in goals] + [
         up + head.strip("/") + goal for up in ups[:8] for head in heads[:6] for goal in goals[:2]
