@@ -189,8 +189,9 @@ def _same_space(policy: "Opened", reference: "Opened") -> None:
         part for part in ("vae", "text") if ours.fingerprints[part] != theirs.fingerprints[part]
     ]
     if other or ours.prediction != theirs.prediction:
+        what = ", ".join(other) or "what they predict"
         raise ConfigError(
-            f"{policy.name} and {reference.name} differ in {', '.join(other) or 'their prediction'}",
+            f"{policy.name} and {reference.name} differ in {what}",
             where="B",
             hint="give the base that A was trained from",
         )

@@ -9,11 +9,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from diffpref.catalogue import build_objective
+from diffpref.catalogue import build_objective, find_method
 from diffpref.config.fits import auto_device
 from diffpref.config.schema import RunConfig
 from diffpref.data.cache import Cache
 from diffpref.draws import RNG_SCHEME
+from diffpref.errors import DataError
 from diffpref.models import (
     AdapterConfig,
     Bundle,
@@ -109,10 +110,11 @@ def assemble(
     Every process calls it at the same time: wrapping the policy talks to the others.
 
     Raises:
-        DataError: the cache is another model's.
+        DataError: the cache is another model's, or a row is nothing for the method.
         ConfigError: a setting does not fit the model or the number of processes.
     """
     cache.require(bundle)
+    check_rows(config, cache)
     kit = Toolkit(schedule=bundle.schedule)
     method = config.method
     objective = build_objective(method.name, kit, method.settings, config.parts)
@@ -136,6 +138,29 @@ def assemble(
         plan=make_plan(config, bundle, images_per_prompt(cache)),
         identity=identity_of(config, bundle, cache, accelerator),
     )
+
+
+def check_rows(config: RunConfig, cache: Cache) -> None:
+    """Refuse rows the method cannot learn from.
+
+    Raises:
+        DataError: names the first such row.
+    """
+    method = find_method(config.method.name)
+    for row in cache.rows:
+        count = len(row.images)
+        if method.data == "pairs" and count != 2:
+            raise DataError(
+                f"{config.method.name} learns from pairs, and this row has {count} images",
+                where=row.where,
+                hint="split ranked lists into pairs, or choose another method",
+            )
+        if count == 1 and not row.scores[0] > 0:
+            raise DataError(
+                f"{config.method.name} would learn this disliked image as if it were liked",
+                where=row.where,
+                hint="leave disliked single images out",
+            )
 
 
 def make_learner(

@@ -1,5 +1,7 @@
 """Numbers that are not finite: the step changes nothing, then one way back, then exit 7."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from diffpref.config import RunConfig
-from diffpref.errors import DivergedError, OutOfMemoryError
+from diffpref.errors import DataError, DivergedError, OutOfMemoryError
 from diffpref.run.execute import Watch, execute
 from diffpref.train import step as step_module
 from diffpref.train.log import read_metrics
@@ -112,3 +114,33 @@ def test_a_tracker_that_cannot_start_does_not_stop_the_run(
     config = make_config(loop__steps=1, log={"trackers": ["wandb"]})
     execute(config, tmp_path / "run", watch=Watch(say=said.append))
     assert any("wandb" in sentence or "trackers" in sentence for sentence in said)
+
+
+def write_rows(folder: Path, pairs: Path, images: int, scores: list[float]) -> Path:
+    """Write one row with some of the images of a folder of pairs."""
+    names = sorted(path.name for path in (pairs / "images").iterdir())[:images]
+    row = {"prompt": "a thing", "images": [f"images/{name}" for name in names], "scores": scores}
+    shutil.copytree(pairs / "images", folder / "images")
+    (folder / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def test_dpo_names_the_row_that_is_no_pair(
+    make_config: Make, tmp_path: Path, pairs: Path
+) -> None:
+    source = write_rows(tmp_path / "lists", pairs, 3, [3.0, 2.0, 1.0])
+    with pytest.raises(DataError, match=r"metadata\.jsonl:1.*3 images"):
+        execute(make_config(data__source=str(source)), tmp_path / "run")
+
+
+def test_sft_learns_from_a_liked_image_and_refuses_a_disliked_one(
+    make_config: Make, tmp_path: Path, pairs: Path
+) -> None:
+    liked = write_rows(tmp_path / "liked", pairs, 1, [1.0])
+    sft = {"method": {"name": "sft"}, "reference": {"kind": "none"}, "loop__steps": 1}
+    execute(make_config(data__source=str(liked), **sft), tmp_path / "run")
+    (line,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert line["loss"] == pytest.approx(line["winner_error"], rel=1e-5)
+    disliked = write_rows(tmp_path / "disliked", pairs, 1, [0.0])
+    with pytest.raises(DataError, match="disliked"):
+        execute(make_config(data__source=str(disliked), **sft), tmp_path / "other")

@@ -1,0 +1,111 @@
+"""Windows of cached rows: what one optimizer step is given, as a function of (seed, step)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffpref.data.cache import Cache
+from diffpref.data.order import Order
+from diffpref.data.rows import CachedRow
+from diffpref.draws import Draws
+from diffpref.errors import ConfigError
+from diffpref.types import Nets, PreferenceBatch
+
+TimeIds = Callable[
+    [Int[Tensor, "n 2"], Int[Tensor, "n 2"], Int[Tensor, "n 2"]], Float[Tensor, "n 6"] | None
+]
+"""(original size, crop, target size) of images -> what the model's family is told of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedPairs:
+    """The `Source` of a run on cached rows; a row may have any number of images, one included.
+
+    The prompt at place i of step s has the global position s * prompts_per_step + i, which keys
+    all its draws: the posterior sample of each image and whether its caption is dropped. Rank r of
+    w takes places r, r + w, r + 2 w ..., so the prompts of a step, and everything drawn for them,
+    are the same for any number of processes.
+
+    prompts_per_step: prompts of one optimizer step over all processes.
+    time_ids: `family.time_ids` of the model.
+    caption_drop: how often a caption is replaced by the empty one.
+    """
+
+    cache: Cache
+    seed: int
+    prompts_per_step: int
+    time_ids: TimeIds
+    caption_drop: float = 0.0
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.prompts_per_step < 1 or self.prompts_per_step % self.world:
+            near = max(self.world, self.prompts_per_step // self.world * self.world)
+            raise ConfigError(
+                f"{self.prompts_per_step} prompts per step cannot be shared by {self.world} "
+                "processes",
+                where="data",
+                hint=f"make it a multiple of {self.world}, for example {near}",
+            )
+
+    def __call__(self, nets: Nets, first: int) -> Iterator[PreferenceBatch]:
+        """Yield this process's part of every window from step `first` on, for ever."""
+        del nets  # offline data do not depend on the networks
+        return self.windows(first)
+
+    def windows(self, first: int = 0) -> Iterator[PreferenceBatch]:
+        """Yield this process's part of every window from step `first` on, for ever."""
+        weighted = any(row.weight != 1 for row in self.cache.rows)
+        order = Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
+        for step, numbers in enumerate(order.windows(first), start=first):
+            places = range(self.rank, self.prompts_per_step, self.world)
+            positions = [step * self.prompts_per_step + place for place in places]
+            rows = [self.cache.rows[numbers[place]] for place in places]
+            yield self._batch(rows, torch.tensor(positions), weighted)
+
+    def window(self, step: int) -> PreferenceBatch:
+        """Return this process's part of the window of one step."""
+        return next(islice(self.windows(step), 1))
+
+    def groups(self) -> list[list[int]]:
+        """Return the row numbers of every (images per prompt, size) in the order of first sight."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for number, row in enumerate(self.cache.rows):
+            target = self.cache.images.numbers(row.images[0])[4:]
+            found.setdefault((len(row.images), *target), []).append(number)
+        return list(found.values())
+
+    def _batch(
+        self, rows: list[CachedRow], positions: Int[Tensor, " b"], weighted: bool
+    ) -> PreferenceBatch:
+        draws = Draws(self.seed, positions)
+        dropped = (draws.uniform("drop") < self.caption_drop).tolist()
+        prompts = tuple("" if drop else row.prompt for row, drop in zip(rows, dropped, strict=True))
+        weights = torch.tensor([row.weight for row in rows])
+        return PreferenceBatch(
+            latents=self._sample(rows, draws),
+            cond=self.cache.conditioning(prompts),
+            score=torch.tensor([row.scores for row in rows]),
+            positions=positions,
+            prompts=tuple(row.prompt for row in rows),
+            weight=weights if weighted else None,
+            time_ids=self._time_ids(rows),
+        )
+
+    def _sample(self, rows: list[CachedRow], draws: Draws) -> Float[Tensor, "b k c h w"]:
+        """Sample every image's posterior; each image of a prompt has a draw of its own."""
+        posteriors = [self.cache.posterior(row) for row in rows]
+        mean = torch.stack([mean for mean, _ in posteriors])
+        std = torch.stack([std for _, std in posteriors])
+        return mean + std * draws.normal("posterior", tuple(mean.shape[2:]), images=mean.shape[1])
+
+    def _time_ids(self, rows: list[CachedRow]) -> Float[Tensor, "b k 6"] | None:
+        numbers = torch.stack([self.cache.geometry(row) for row in rows])
+        flat = numbers.flatten(0, 1)
+        told = self.time_ids(flat[:, :2], flat[:, 2:4], flat[:, 4:])
+        return None if told is None else told.view(*numbers.shape[:2], 6)

@@ -1,0 +1,56 @@
+"""Which rows make up a window: a function of the seed and the step, for any mix of shapes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import heapify, heapreplace
+
+from diffpref.draws import permutation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The endless sequence of windows over groups of rows that can share a window.
+
+    Rows of one window must have the same number of images and the same latent size, so every such
+    group is its own endless stream: its epochs, each a permutation by (seed, epoch), one after the
+    other, cut into windows of `size`. A window may therefore straddle two epochs of its group, and
+    no row is left out or repeated within an epoch. Groups take turns in proportion to their sizes:
+    the j-th window of a group of n out of N rows is due at (2 j + 1) N / 2 n, and windows come in
+    the order they are due, ties to the earlier group.
+    """
+
+    groups: Sequence[Sequence[int]]
+    seed: int
+    size: int
+
+    def windows(self, first: int = 0) -> Iterator[list[int]]:
+        """Yield the row numbers of every window from step `first` on, for ever."""
+        for step, (group, turn) in enumerate(self._turns()):
+            if step >= first:
+                yield self._rows(group, turn)
+
+    def _turns(self) -> Iterator[tuple[int, int]]:
+        """Yield (group, how many windows it had before) in the order windows are due."""
+        total = sum(map(len, self.groups))
+        waiting = [
+            (Fraction(total, 2 * len(rows)), group) for group, rows in enumerate(self.groups)
+        ]
+        turns = [0] * len(self.groups)
+        heapify(waiting)
+        while True:
+            due, group = waiting[0]
+            yield group, turns[group]
+            turns[group] += 1
+            heapreplace(waiting, (due + Fraction(total, len(self.groups[group])), group))
+
+    def _rows(self, group: int, turn: int) -> list[int]:
+        rows = self.groups[group]
+        numbers: list[int] = []
+        at, end = turn * self.size, (turn + 1) * self.size
+        while at < end:
+            epoch, offset = divmod(at, len(rows))
+            order = permutation(self.seed, epoch, len(rows))[offset : offset + end - at]
+            numbers.extend(rows[int(index)] for index in order)
+            at += len(order)
+        return numbers
