@@ -30,10 +30,11 @@ SHARE = {
     "finish": 0.3,
     "colour": 0.55,
     "shape": 0.75,
-    "place": 0.35,
-    "background": 0.3,
+    "place": 0.0,
+    "background": 0.4,
 }
-"""How often a random caption names an attribute."""
+"""How often a random caption names an attribute. Places stay free: the bundled base, too small to
+follow them, puts things where it likes (docs/log.md), and people have tastes about that."""
 
 MOST = 4
 """A random caption names at most this many attributes, so that every prompt leaves room."""
@@ -97,7 +98,8 @@ def sample_names(
     names = list(ATTRIBUTES)
     chosen = torch.stack([draws.uniform(f"state/{name}") < SHARE[name] for name in names], dim=1)
     wanted = chosen.sum(dim=1).clamp(fewest, MOST)
-    order = draws.normal("state/order", (len(names),)) + 100 * chosen
+    never = torch.tensor([SHARE[name] == 0 for name in names])
+    order = draws.normal("state/order", (len(names),)) + 100 * (chosen.float() - never.float())
     ranked = order.argsort(dim=1, descending=True)
     return [
         frozenset(names[int(i)] for i in ranked[row, : int(wanted[row])])

@@ -54,7 +54,7 @@ def build(work: Path) -> None:
     bars += _room(pipeline, prompts[:DEEP_PROMPTS])
     stages = {
         name: summary(name, work)
-        for name in ("vae", "base", "reward-contrastive", "reward-votes")
+        for name in ("vae", "base", "base-layout", "reward-contrastive", "reward-votes")
         if (work / f"{name}.json").exists()
     }
     write_atomic(ROOT / "docs" / "assets.md", _page(bars, stages))
