@@ -1,0 +1,50 @@
+"""Stock diffusion models behind our own words: load, encode, denoise, adapt, save."""
+
+from diffpref.models.bundle import Bundle
+from diffpref.models.family import FAMILIES, LORA_TARGETS, SD15, SDXL, Family
+from diffpref.models.load import DTYPES, load_bundle
+from diffpref.models.lora import (
+    AdapterConfig,
+    adapters_off,
+    has_adapters,
+    make_adapter,
+    trainable_parameters,
+)
+from diffpref.models.lora_files import load_lora, save_lora
+from diffpref.models.memory import (
+    fingerprint,
+    freeze,
+    frozen_copy,
+    set_attention,
+    set_checkpointing,
+)
+from diffpref.models.pipeline import merged, save_pipeline, to_pipeline
+from diffpref.models.unet import UNetDenoiser, make_denoiser
+
+__all__ = [
+    "DTYPES",
+    "FAMILIES",
+    "LORA_TARGETS",
+    "SD15",
+    "SDXL",
+    "AdapterConfig",
+    "Bundle",
+    "Family",
+    "UNetDenoiser",
+    "adapters_off",
+    "fingerprint",
+    "freeze",
+    "frozen_copy",
+    "has_adapters",
+    "load_bundle",
+    "load_lora",
+    "make_adapter",
+    "make_denoiser",
+    "merged",
+    "save_lora",
+    "save_pipeline",
+    "set_attention",
+    "set_checkpointing",
+    "to_pipeline",
+    "trainable_parameters",
+]

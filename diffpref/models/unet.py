@@ -1,0 +1,65 @@
+"""The stock UNet as a Denoiser: casts, extra conditioning, and epsilon from v."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from diffpref.models.bundle import Bundle
+from diffpref.models.family import Family
+from diffpref.models.noising import Prediction
+from diffpref.numerics import widen
+from diffpref.schedule import NoiseSchedule
+from diffpref.types import Conditioning, Latents, Steps, cast
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetDenoiser:
+    """Predicts epsilon with `net`: the UNet itself or whatever wraps it (DDP, a compiled module).
+
+    `compute` is the precision of the forward pass; `autocast` says that some parameters are wider
+    than that. Implements `Denoiser`.
+    """
+
+    net: nn.Module
+    family: Family
+    prediction: Prediction
+    schedule: NoiseSchedule
+    compute: torch.dtype
+    autocast: bool
+
+    def __call__(self, x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        """Return epsilon, at least as wide as the forward pass, on the network's device."""
+        device = next(self.net.parameters()).device
+        x_t, t = x_t.to(device), t.to(device)
+        told = cast(cond, device, self.compute)
+        with torch.autocast(device.type, self.compute, enabled=self.autocast):
+            output = self.net(
+                x_t.to(self.compute),
+                t.clamp(min=0),  # the network has no embedding for the clean level -1
+                encoder_hidden_states=told.text,
+                added_cond_kwargs=self.family.added(told),
+                return_dict=False,
+            )[0]
+        if self.prediction == "epsilon":
+            return output
+        return self.schedule.epsilon_from_velocity(widen(output), widen(x_t), t)
+
+
+def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
+    """Return the denoiser of a network: the bundle's UNet, its wrapper, or a frozen copy of it.
+
+    Every denoiser of one bundle computes alike, so that a policy equal to its reference measures
+    equal. Pass the wrapper for the policy only: reference passes belong to the bare module, whose
+    forward a DDP reducer does not see. Call after `make_adapter`, which decides on autocast.
+    """
+    dtypes = {parameter.dtype for parameter in bundle.unet.parameters()}
+    half = bundle.dtype in (torch.float16, torch.bfloat16)
+    return UNetDenoiser(
+        net=net,
+        family=bundle.family,
+        prediction=bundle.prediction,
+        schedule=bundle.schedule,
+        compute=bundle.dtype,
+        autocast=half and dtypes != {bundle.dtype},
+    )
