@@ -15,7 +15,7 @@ from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.evaluate.compare import Comparison
-    from diffpref.evaluate.subject import Opened
+    from diffpref.evaluate.opened import Opened
 
 app = verb_app("Two models side by side: a grid PNG and a one-file HTML report.")
 

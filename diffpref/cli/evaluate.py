@@ -14,7 +14,7 @@ from diffpref.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffpref.evaluate.compare import Comparison
-    from diffpref.evaluate.subject import Opened
+    from diffpref.evaluate.opened import Opened
 
 app = verb_app(
     "Win rates between two models, and held-out implicit accuracy.", no_args_is_help=True

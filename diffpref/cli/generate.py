@@ -13,7 +13,7 @@ from diffpref.cli.progress import progress_bar
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
-    from diffpref.evaluate.subject import Opened, Place
+    from diffpref.evaluate.opened import Opened, Place
     from diffpref.models.sample import SampleSettings
 
 app = verb_app("Make images of prompts, as PNG files that say how they were made.")
@@ -102,7 +102,8 @@ def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
 def _open(
     model: str, run: Path | None, lora: str | None, place: "Place", lora_scale: float
 ) -> "Opened":
-    from diffpref.evaluate.subject import CONFIG, open_model, open_with_lora
+    from diffpref.evaluate.runs import CONFIG
+    from diffpref.evaluate.subject import open_model, open_with_lora
 
     if run is not None and not (run / CONFIG).is_file():
         hint = "a run folder holds config.yaml; a LoRA alone is given with --lora"
@@ -126,13 +127,15 @@ def _write(
     from diffpref.evaluate.pictures import png, to_bytes
     from diffpref.evaluate.subject import sampling
     from diffpref.io import write_atomic
-    from diffpref.models.sample import image_size, images_at_once, sample
+    from diffpref.models.sample import sample
+    from diffpref.models.sample_settings import image_size, images_at_once
 
     facts = {**opened.facts, **sampling(opened.bundle, settings)}
     size = images_at_once(settings, *image_size(opened.bundle, settings))
     total, done = len(prompts) * len(seeds), 0
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar("generating", "images") as tell:
+        tell(0, total)
         for seed in seeds:
             for start in range(0, len(prompts), size):
                 part = range(start, min(start + size, len(prompts)))

@@ -23,7 +23,7 @@ COUNT = 320
 
 SEED = 0
 STEPS = 20
-GUIDANCE = 3.0
+GUIDANCE = 2.5
 SCORERS = ("world-oracle", "world-fidelity", "world-reward")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from diffpref.evaluate.subject import Place
+    from diffpref.evaluate.opened import Place
     from diffpref.models.sample import SampleSettings
     from diffpref.rewards import LoadedScorer
 
@@ -53,7 +53,7 @@ WORLD = ("world-oracle", "world-fidelity", "world-reward")
 def place_of(device: str, dtype: str | None) -> "Place":
     """Return one device and precision for every model of a command, so that they compare."""
     from diffpref.config.fits import auto_device
-    from diffpref.evaluate.subject import Place
+    from diffpref.evaluate.opened import Place
 
     found = auto_device(device)
     return Place(device=found, dtype=dtype or ("fp32" if found == "cpu" else "fp16"))

@@ -30,9 +30,9 @@ def rules(
 
 
 def fidelity(images: Float[Tensor, "n 3 y x"], captions: tuple[str, ...]) -> Float[Tensor, " n"]:
-    """Return the mean over the rules each caption states, in [0, 1]."""
+    """Return the mean over the rules each caption states, in [0, 1]; 1 if it states none."""
     scores = torch.stack(list(rules(images, captions).values()), dim=1)
-    return scores.nanmean(dim=1)
+    return scores.nanmean(dim=1).nan_to_num(1.0)
 
 
 def _score(seen: Seen, row: int, name: str, stated: Statement) -> float:

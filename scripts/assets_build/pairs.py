@@ -32,7 +32,7 @@ TEST_PROMPTS = 640
 """Prompts of the test set used for sampling and win rates; the first 300 also have pairs."""
 
 IMAGES = 4
-GUIDANCE = 3.0
+GUIDANCE = 2.5
 STEPS = 20
 CROWD = 100
 CHUNK = 100

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import open_clip
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
@@ -162,44 +162,33 @@ def save(
     return folder
 
 
-def clean_pairs(
-    images: UInt8[Tensor, "p k 3 y x"], prompts: list[str]
-) -> tuple[Float[Tensor, "p k"], list[tuple[int, int, int]]]:
-    """Return exact population utilities, and every (prompt, better, worse) that is no tie."""
-    k = images.shape[1]
-    told = tuple(prompt for prompt in prompts for _ in range(k))
+def clean_pairs(images: UInt8[Tensor, "p k 3 y x"], prompts: list[str]) -> Int[Tensor, "n 3"]:
+    """Return (prompt, better, worse) wherever the exact population utilities differ."""
+    told = [prompt for prompt in prompts for _ in range(images.shape[1])]
     flat = images.flatten(0, 1).float() / 255
     parts = [
-        utility(part, told[start : start + 500])
-        for start, part in zip(range(0, len(flat), 500), flat.split(500), strict=True)
+        utility(flat[start : start + 500], tuple(told[start : start + 500]))
+        for start in range(0, len(flat), 500)
     ]
-    worth = torch.cat(parts).unflatten(0, (len(prompts), k))
-    pairs = [
-        (p, i, j)
-        for p in range(len(prompts))
-        for i in range(k)
-        for j in range(k)
-        if float(worth[p, i] - worth[p, j]) > TIE
-    ]
-    return worth, pairs
+    worth = torch.cat(parts).unflatten(0, images.shape[:2])
+    return (worth[:, :, None] - worth[:, None] > TIE).nonzero()
 
 
 def accuracy(
     scorer: LoadedScorer, images: UInt8[Tensor, "p k 3 y x"], prompts: list[str]
 ) -> dict[str, float]:
     """Return how often the scorer prefers what the population prefers; its ties count 1/2."""
-    _, pairs = clean_pairs(images, prompts)
+    prompt, better, worse = clean_pairs(images, prompts).T
     flat = images.flatten(0, 1).float() / 255
     found = scorer.score(flat, prompts, images_per_prompt=images.shape[1], batch_size=256)
-    score = found.values.view(len(prompts), -1)
-    better = torch.tensor([float(score[p, i] - score[p, j]) for p, i, j in pairs])
-    right = (better > 0).double() + 0.5 * (better == 0).double()
-    by_prompt = torch.tensor([p for p, _, _ in pairs])
-    means = torch.stack([right[by_prompt == p].mean() for p in by_prompt.unique()])
+    score = found.values.unflatten(0, images.shape[:2])
+    gap = score[prompt, better] - score[prompt, worse]
+    right = (gap > 0).double() + 0.5 * (gap == 0).double()
+    means = torch.stack([right[prompt == p].mean() for p in prompt.unique()])
     return {
         "accuracy": float(right.mean()),
         "standard_error": float(means.std() / len(means) ** 0.5),
-        "pairs": float(len(pairs)),
+        "pairs": float(len(gap)),
         "prompts": float(len(means)),
     }
 

@@ -176,6 +176,8 @@ def _train_statements(
     found: dict[int, Statement] = {}
     for attempt in range(6):
         open_rows = [row for row in range(len(words)) if row not in found]
+        if not open_rows:
+            break
         drawn = sample_names(SEED + attempt, positions[open_rows])
         for row, names in zip(open_rows, drawn, strict=True):
             said = {name: value for name, value in words[row].items() if name in names}

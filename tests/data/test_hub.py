@@ -143,8 +143,13 @@ def test_columns_are_found_by_looking_when_the_stream_does_not_name_them(
     ],
 )
 def test_what_the_library_refuses_is_said_in_our_words(
-    library: FakeLibrary, error: Exception, kind: type[Exception], words: str
+    library: FakeLibrary,
+    error: Exception,
+    kind: type[Exception],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     library.error = error
     with pytest.raises(kind, match=words):
         list(open_records("owner/name").rows())

@@ -1,0 +1,106 @@
+"""The model a run folder holds: its exported result, else its best or newest checkpoint."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from diffpref.config import RunConfig, load_config
+from diffpref.errors import CheckpointError, UsageError
+from diffpref.evaluate.opened import Opened, Place, facts_of
+from diffpref.models import (
+    AdapterConfig,
+    Bundle,
+    load_bundle,
+    load_lora,
+    make_adapter,
+    merged,
+    trainable_parameters,
+)
+from diffpref.models.lora_files import FILE
+from diffpref.train.manifest import Checkpoint
+from diffpref.train.store import Store
+
+CONFIG, PIPELINE, LORA, CHECKPOINTS = "config.yaml", "pipeline", "lora", "checkpoints"
+"""What a run folder holds."""
+
+
+def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
+    """Load a run's result on its base.
+
+    Raises:
+        UsageError: there is neither a result nor a checkpoint.
+        CheckpointError: the checkpoint belongs to another model.
+    """
+    config = load_config(folder / CONFIG)
+    dtype = place.dtype or config.model.dtype
+    if (folder / PIPELINE / "model_index.json").is_file():
+        bundle = load_bundle(str(folder / PIPELINE), device=place.device, dtype=dtype)
+        return _of_run(folder, bundle, {"result": PIPELINE})
+    bundle = base_of_run(config, place)
+    for lora in (folder, folder / LORA):
+        if (lora / FILE).is_file():
+            load_lora(bundle, str(lora / FILE), scale=lora_scale)
+            facts = {"result": "LoRA", "lora_scale": f"{lora_scale:g}"}
+            return _of_run(folder, bundle, facts)
+    found = _checkpoint(folder)
+    _restore(bundle, config, found)
+    return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}"})
+
+
+def base_of_run(config: RunConfig, place: Place | None = None) -> Bundle:
+    """Load what a run started from, its `init_lora` merged in."""
+    place = place or Place()
+    bundle = load_bundle(
+        config.model.base,
+        vae=config.model.vae,
+        dtype=place.dtype or config.model.dtype,
+        device=place.device,
+        revision=config.model.revision,
+        config=config.model.config,
+    )
+    if config.model.init_lora is None:
+        return bundle
+    load_lora(bundle, config.model.init_lora)
+    return replace(bundle, unet=merged(bundle.unet))
+
+
+def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
+    told = {**facts_of(bundle), "run": folder.name, **facts}
+    return Opened(name=folder.resolve().name, bundle=bundle, facts=told, run=folder)
+
+
+def _checkpoint(folder: Path) -> Checkpoint:
+    store = Store(folder / CHECKPOINTS)
+    found = (store.best() or store.latest()) if store.folder.is_dir() else None
+    if found is None:
+        raise UsageError(
+            "this run has neither a result nor a checkpoint",
+            where=str(folder),
+            hint=f"finish it: diffpref train {folder} --resume auto",
+        )
+    return found
+
+
+@torch.no_grad()
+def _restore(bundle: Bundle, config: RunConfig, found: Checkpoint) -> None:
+    """Put a checkpoint's weights, or their average if the run keeps one, onto its base."""
+    adapter = config.adapter
+    make_adapter(
+        bundle,
+        AdapterConfig(
+            kind=adapter.kind,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            targets=adapter.targets,
+            dora=adapter.dora,
+        ),
+    )
+    stored = found.tensors("ema" if config.ema is not None else "trainable")
+    for name, value in trainable_parameters(bundle.unet).items():
+        if name not in stored or stored[name].shape != value.shape:
+            hint = "its config.yaml was changed, or the base is another one"
+            what = f"it has no '{name}' of this size"
+            raise CheckpointError(what, where=str(found.path), hint=hint)
+        value.copy_(stored[name])
+    bundle.unet.requires_grad_(False)
