@@ -125,9 +125,7 @@ def write_rows(folder: Path, pairs: Path, images: int, scores: list[float]) -> P
     return folder
 
 
-def test_dpo_names_the_row_that_is_no_pair(
-    make_config: Make, tmp_path: Path, pairs: Path
-) -> None:
+def test_dpo_names_the_row_that_is_no_pair(make_config: Make, tmp_path: Path, pairs: Path) -> None:
     source = write_rows(tmp_path / "lists", pairs, 3, [3.0, 2.0, 1.0])
     with pytest.raises(DataError, match=r"metadata\.jsonl:1.*3 images"):
         execute(make_config(data__source=str(source)), tmp_path / "run")

@@ -55,9 +55,7 @@ def test_validation_logs_win_rates_and_keeps_the_best_checkpoint(
     prompts: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "diffpref.run.validate.load_scorer", lambda _: LoadedScorer(Brightness())
-    )
+    monkeypatch.setattr("diffpref.run.validate.load_scorer", lambda _: LoadedScorer(Brightness()))
     config = make_config(
         data__resolution=64,
         loop__steps=4,

@@ -121,7 +121,7 @@ def test_captions_leave_every_attribute_free_somewhere() -> None:
     statements = sample_statements(1, torch.arange(400))
     for name in ATTRIBUTES:
         share = sum(name in stated for stated in statements) / 400
-        assert (share == 0 if name == "place" else 0.1 < share < 0.95), name
+        assert share == 0 if name == "place" else 0.1 < share < 0.95, name
 
 
 def test_taste_is_bounded_and_standardised_on_rendered_scenes() -> None:
