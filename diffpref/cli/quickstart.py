@@ -24,6 +24,9 @@ COUNT = 320
 SEED = 0
 STEPS = 20
 GUIDANCE = 2.5
+SHOWN, ZOOM = 12, 3
+"""Images of the picture, and how much larger than life they are."""
+
 SCORERS = ("world-oracle", "world-fidelity", "world-reward")
 
 
@@ -80,6 +83,7 @@ def quickstart(
         "machine": machine,
     }
     (out / "scores.csv").write_text(comparison.csv(), encoding="utf-8")
+    _picture(out / "samples.png", comparison)
     write_report(
         out / "report.html",
         comparison,
@@ -128,6 +132,21 @@ def _compare(out: Path, tell: Any) -> "Comparison":
         scorers=[load_scorer(name) for name in SCORERS],
         on_progress=tell,
     )
+
+
+def _picture(path: Path, comparison: "Comparison") -> None:
+    """Write the first prompts' images, not chosen: the base above, the aligned model below."""
+    import torch
+    from PIL import Image
+
+    from diffpref.io import png_bytes, write_atomic
+
+    aligned, base = comparison.images[:, :SHOWN, 0]
+    rows = [torch.cat(list(images), dim=2) for images in (base, aligned)]
+    image = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
+    larger = image.resize((ZOOM * image.width, ZOOM * image.height), Image.Resampling.NEAREST)
+    prompts = "; ".join(comparison.prompts[:SHOWN])
+    write_atomic(path, png_bytes(larger, {"rows": "base, aligned", "prompts": prompts}))
 
 
 def _rate(comparison: "Comparison", scorer: str) -> dict[str, float]:

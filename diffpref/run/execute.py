@@ -92,12 +92,12 @@ def execute(
         found = _checkpoint(store, resume)
         if found is not None and accelerator.is_main_process:
             _abandon_newer(store, found.step, watch)
-        _record(config, folder, accelerator)
         bundle = load_model(config, accelerator)
         cache = _cached(config, bundle, accelerator, watch)
         stack.callback(cache.close)
         run = assemble(config, accelerator, bundle, cache)
         state = _start(run, found, allow, watch)
+        _record(config, folder, accelerator)  # a refused continuation leaves the old record
         log = RunLog(folder=folder, processes=run.learner.processes)
         log.resume(state.step)
         _start_trackers(config, accelerator, watch)

@@ -87,7 +87,7 @@ def choose_prompts() -> dict[str, list[str]]:
 
 def load_base(folder: Path) -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+        folder, dtype=torch.float32, safety_checker=None, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -108,8 +108,10 @@ def test_a_checkpoint_of_other_settings_is_refused_field_by_field(
 ) -> None:
     execute(make_config(loop__steps=2), tmp_path / "run")
     other = make_config(loop__steps=4, method={"name": "diffusion_dpo", "beta": 100})
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.method\.beta"):
         execute(other, tmp_path / "run", resume="auto")
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
     allowed = ("config.method.beta",)
     execute(other, tmp_path / "run", resume="auto", allow=allowed)
     newest = Store(tmp_path / "run" / "checkpoints").latest()
