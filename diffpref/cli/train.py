@@ -140,7 +140,7 @@ def numbers(values: dict[str, object]) -> str:
 def _dry_run(config: "RunConfig", json: bool) -> None:
     from accelerate import PartialState
 
-    from diffpref.run.assemble import load_model, make_accelerator
+    from diffpref.run.model import load_model, make_accelerator
     from diffpref.run.preflight import preflight
 
     bundle = load_model(config, make_accelerator(config, Path()))

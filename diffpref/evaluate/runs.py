@@ -48,7 +48,9 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
     return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}"})
 
 
-def base_of_run(config: RunConfig, place: Place | None = None) -> Bundle:
+def base_of_run(
+    config: RunConfig, place: Place | None = None, *, attention: str = "sdpa"
+) -> Bundle:
     """Load what a run started from, its `init_lora` merged in."""
     place = place or Place()
     bundle = load_bundle(
@@ -56,6 +58,7 @@ def base_of_run(config: RunConfig, place: Place | None = None) -> Bundle:
         vae=config.model.vae,
         dtype=place.dtype or config.model.dtype,
         device=place.device,
+        attention=attention,
         revision=config.model.revision,
         config=config.model.config,
     )
@@ -63,6 +66,22 @@ def base_of_run(config: RunConfig, place: Place | None = None) -> Bundle:
         return bundle
     load_lora(bundle, config.model.init_lora)
     return replace(bundle, unet=merged(bundle.unet))
+
+
+def adapt(bundle: Bundle, config: RunConfig) -> None:
+    """Make a run's base trainable the way its configuration says."""
+    adapter = config.adapter
+    make_adapter(
+        bundle,
+        AdapterConfig(
+            kind=adapter.kind,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            targets=adapter.targets,
+            dora=adapter.dora,
+            seed=config.seed,
+        ),
+    )
 
 
 def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
@@ -85,17 +104,7 @@ def _checkpoint(folder: Path) -> Checkpoint:
 @torch.no_grad()
 def _restore(bundle: Bundle, config: RunConfig, found: Checkpoint) -> None:
     """Put a checkpoint's weights, or their average if the run keeps one, onto its base."""
-    adapter = config.adapter
-    make_adapter(
-        bundle,
-        AdapterConfig(
-            kind=adapter.kind,
-            rank=adapter.rank,
-            alpha=adapter.alpha,
-            targets=adapter.targets,
-            dora=adapter.dora,
-        ),
-    )
+    adapt(bundle, config)
     stored = found.tensors("ema" if config.ema is not None else "trainable")
     for name, value in trainable_parameters(bundle.unet).items():
         if name not in stored or stored[name].shape != value.shape:

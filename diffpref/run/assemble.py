@@ -1,8 +1,7 @@
 """Puts a run together: model, adapter, reference, objective, data, loop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -10,29 +9,18 @@ from accelerate import Accelerator
 from torch import nn
 
 from diffpref.catalogue import build_objective, find_method
-from diffpref.config.fits import auto_device
 from diffpref.config.schema import RunConfig
 from diffpref.data.cache import Cache
 from diffpref.draws import RNG_SCHEME
 from diffpref.errors import DataError
-from diffpref.models import (
-    AdapterConfig,
-    Bundle,
-    load_bundle,
-    load_lora,
-    make_adapter,
-    make_denoiser,
-    merged,
-    set_checkpointing,
-    trainable_parameters,
-)
+from diffpref.models import Bundle, make_denoiser, trainable_parameters
 from diffpref.run.data import windows_of
 from diffpref.run.folder import versions
 from diffpref.run.references import make_reference
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
-from diffpref.train.loop import LoopPlan
 from diffpref.train.optim import lr_factor, make_optimizer
+from diffpref.train.plan import LoopPlan
 from diffpref.train.processes import Processes
 from diffpref.train.step import Learner
 from diffpref.types import AnyObjective, Nets, Source
@@ -50,56 +38,6 @@ class Assembled:
     source: Source[Any] = field(repr=False)
     plan: LoopPlan
     identity: Mapping[str, object]
-
-
-def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
-    """Return accelerate's view of this process; precision is the denoiser's own business."""
-    device = auto_device(config.model.device)
-    return Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="no",
-        log_with=[name for name in config.log.trackers if name in available_trackers()] or None,
-        project_dir=str(folder),
-    )
-
-
-def available_trackers() -> set[str]:
-    """Return the trackers that are installed."""
-    from accelerate.tracking import get_available_trackers
-
-    return {str(each.value) for each in get_available_trackers()}
-
-
-def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
-    """Load the base on this process's device and make it trainable."""
-    wanted = auto_device(config.model.device)
-    several = accelerator.num_processes > 1
-    bundle = load_bundle(
-        config.model.base,
-        vae=config.model.vae,
-        dtype=config.model.dtype,
-        device=str(accelerator.device) if several or wanted == "cuda" else wanted,
-        attention=config.model.attention,
-        revision=config.model.revision,
-        config=config.model.config,
-    )
-    if config.model.init_lora is not None:
-        load_lora(bundle, config.model.init_lora)
-        bundle = replace(bundle, unet=merged(bundle.unet))
-    adapter = config.adapter
-    make_adapter(
-        bundle,
-        AdapterConfig(
-            kind=adapter.kind,
-            rank=adapter.rank,
-            alpha=adapter.alpha,
-            targets=adapter.targets,
-            dora=adapter.dora,
-            seed=config.seed,
-        ),
-    )
-    set_checkpointing(bundle.unet, config.model.gradient_checkpointing)
-    return bundle
 
 
 def assemble(

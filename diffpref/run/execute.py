@@ -15,22 +15,18 @@ from diffpref.data.cache import Cache
 from diffpref.errors import CheckpointError
 from diffpref.io import write_atomic
 from diffpref.models import Bundle
-from diffpref.run.assemble import (
-    Assembled,
-    assemble,
-    available_trackers,
-    load_model,
-    make_accelerator,
-)
+from diffpref.run.assemble import Assembled, assemble
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
+from diffpref.run.model import available_trackers, load_model, make_accelerator
 from diffpref.run.validate import Validator
 from diffpref.train.identity import check_identity
 from diffpref.train.lock import RunLock
 from diffpref.train.log import RunLog
-from diffpref.train.loop import Hooks, Loop, LoopState
+from diffpref.train.loop import Loop
 from diffpref.train.manifest import Checkpoint
+from diffpref.train.plan import Hooks, LoopState
 from diffpref.train.signals import StopSignals
 from diffpref.train.snapshot import restore
 from diffpref.train.store import Store

@@ -10,10 +10,12 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpref.evaluate.opened import Place
 from diffpref.evaluate.prompts import read_prompts
+from diffpref.evaluate.runs import base_of_run
 from diffpref.evaluate.winrate import win_rate
 from diffpref.io import png_bytes, write_atomic
-from diffpref.models import Bundle, adapters_off, has_adapters, load_bundle
+from diffpref.models import Bundle, adapters_off, has_adapters
 from diffpref.models.sample import SampleSettings, sample
 from diffpref.rewards import LoadedScorer, load_scorer
 from diffpref.run.assemble import Assembled
@@ -80,16 +82,7 @@ class Validator:
             with adapters_off(bundle.unet):
                 yield bundle
             return
-        model = self.run.config.model
-        yield load_bundle(
-            model.base,
-            vae=model.vae,
-            dtype=model.dtype,
-            device=str(bundle.device),
-            attention=model.attention,
-            revision=model.revision,
-            config=model.config,
-        )
+        yield base_of_run(self.run.config, Place(device=str(bundle.device)))
 
     def _images(self, bundle: Bundle, prompts: list[str]) -> Images:
         """Return images by seed, then prompt."""

@@ -2,72 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, cast
 
 from diffpref.errors import DivergedError, Preempted
 from diffpref.train.health import Health, finite
 from diffpref.train.log import RunLog
+from diffpref.train.plan import Hooks, LoopPlan, LoopState
 from diffpref.train.snapshot import restore, snapshot
 from diffpref.train.step import Learner, StepResult, fitting_step
 from diffpref.train.store import Store
 from diffpref.types import Source
 
 B = TypeVar("B")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopPlan:
-    """How long to run and what to do when."""
-
-    steps: int
-    rows_per_pass: int
-    save_every: int
-    keep: int
-    log_every: int
-    validate_every: int | None
-    best_by: str | None
-    max_consecutive_skips: int
-    length: int
-    """T of the noise schedule, for the bins of the health."""
-
-
-@dataclass
-class LoopState:
-    """What resuming needs besides tensors; JSON."""
-
-    step: int = 0
-    skips: int = 0
-    restored: bool = False
-    best: float | None = None
-    accuracy: float = 0.5
-    rows_per_pass: int | None = None
-    scaler: dict[str, Any] | None = None
-    seconds: float = 0.0
-    skipped_steps: int = 0
-
-
-def _nothing(step: int, values: Mapping[str, object]) -> None:
-    del step, values
-
-
-def _no_validation(step: int) -> Mapping[str, float]:
-    del step
-    return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What the caller wants to know or decide.
-
-    on_step: told (finished steps, latest numbers). validate: step -> metrics, called with the
-    average in place when there is one. stop: asked after every step.
-    """
-
-    on_step: Callable[[int, Mapping[str, object]], None] = _nothing
-    validate: Callable[[int], Mapping[str, float]] = _no_validation
-    stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,40 @@
+"""The processes of a run and its model, ready to train."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from diffpref.config import RunConfig
+from diffpref.config.fits import auto_device
+from diffpref.evaluate.opened import Place
+from diffpref.evaluate.runs import adapt, base_of_run
+from diffpref.models import Bundle, set_checkpointing
+
+
+def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
+    """Return accelerate's view of this process; precision is the denoiser's own business."""
+    device = auto_device(config.model.device)
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",
+        log_with=[name for name in config.log.trackers if name in available_trackers()] or None,
+        project_dir=str(folder),
+    )
+
+
+def available_trackers() -> set[str]:
+    """Return the trackers that are installed."""
+    from accelerate.tracking import get_available_trackers
+
+    return {str(each.value) for each in get_available_trackers()}
+
+
+def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
+    """Load the base on this process's device and make it trainable."""
+    wanted = auto_device(config.model.device)
+    several = accelerator.num_processes > 1
+    device = str(accelerator.device) if several or wanted == "cuda" else wanted
+    bundle = base_of_run(config, Place(device=device), attention=config.model.attention)
+    adapt(bundle, config)
+    set_checkpointing(bundle.unet, config.model.gradient_checkpointing)
+    return bundle
