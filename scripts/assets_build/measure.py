@@ -80,6 +80,8 @@ def _fidelity(pipeline: StableDiffusionPipeline, prompts: list[str]) -> list[Bar
     bars = [_bar("base prompt fidelity, mean over stated rules", every.nanmean(dim=1), 0.85, n)]
     for name, column in scores.items():
         stated = column[~column.isnan()]
+        if not len(stated):
+            continue
         bar = 0.85 if name == "count" else float("nan")
         bars.append(
             _bar(f"base fidelity, rule {name} alone", stated, bar, f"{len(stated)} prompts")
