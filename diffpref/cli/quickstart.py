@@ -18,12 +18,11 @@ app = verb_app("Align the bundled model on the bundled pairs and measure whether
 
 PRESET = "shapes/dpo"
 PROMPTS = "builtin:prompts/test"
-COUNT = 320
+COUNT = 256
 """Held-out prompts, one seed each."""
 
 SEED = 0
 STEPS = 20
-GUIDANCE = 2.5
 SHOWN, ZOOM = 12, 3
 """Images of the picture, and how much larger than life they are."""
 
@@ -122,7 +121,7 @@ def _compare(out: Path, tell: Any) -> "Comparison":
     from diffpref.models.sample import SampleSettings
     from diffpref.rewards import load_scorer
 
-    how = SampleSettings(guidance=GUIDANCE, steps=STEPS)
+    how = SampleSettings(steps=STEPS)
     aligned, base = (subject_of(open_model(name), how) for name in (str(out), "builtin:base"))
     return evaluate_pair(
         aligned,

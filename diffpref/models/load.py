@@ -1,12 +1,16 @@
 """Loads a base model; the only place that decides its device and precision."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from diffpref.errors import ConfigError, nearest
+from diffpref.io import BadText, read_json
 from diffpref.models.bundle import Bundle
+from diffpref.models.family import Family
 from diffpref.models.hub import locate
 from diffpref.models.memory import fingerprint, freeze, set_attention
 from diffpref.models.noising import read_schedule
@@ -23,6 +27,10 @@ DTYPES = MappingProxyType(
     }
 )
 """Names a config may use; fp64 is for tests of exactness."""
+
+
+HABITS = "diffpref.json"
+"""A folder may say here what suits its model beyond the stock layout: {"guidance": number}."""
 
 
 def load_bundle(
@@ -62,6 +70,7 @@ def load_bundle(
         parts = load_single_file(found.path, config, compute, wide)
     else:
         parts = load_folder(found.path, compute, wide)
+        parts = parts._replace(family=_with_habits(parts.family, found.path / HABITS))
     if vae is not None:
         parts = parts._replace(vae=load_vae(vae, parts.layout, wide))
     check_vae(parts.vae, vae or base)
@@ -69,6 +78,25 @@ def load_bundle(
         nn.Module.to(freeze(net), place)
     set_attention(parts.unet, attention)
     return _bundle(parts, compute, base, found.revision)
+
+
+def _with_habits(family: Family, path: Path) -> Family:
+    """Return the family with the guidance a folder says suits its model, if it says one.
+
+    Raises:
+        ConfigError: the file is not {"guidance": number}.
+    """
+    if not path.is_file():
+        return family
+    try:
+        told = read_json(path)
+    except BadText as error:
+        raise ConfigError(error.reason, where=str(path)) from error
+    guidance = told.get("guidance") if isinstance(told, dict) else None
+    if not isinstance(guidance, int | float) or isinstance(guidance, bool):
+        hint = 'write {"guidance": 5.0}, or remove the file'
+        raise ConfigError("says no guidance", where=str(path), hint=hint)
+    return replace(family, guidance=float(guidance))
 
 
 def _bundle(parts: Parts, compute: torch.dtype, source: str, revision: str | None) -> Bundle:

@@ -49,7 +49,7 @@ def assemble(bundle: Bundle, vae: AutoencoderKL) -> StockPipeline:
         bundle.family.towers, text.tokenizers, text.encoders, strict=True
     ):
         parts |= {tower.tokenizer: tokenizer, tower.encoder: encoder}
-    if bundle.family == SD15:
+    if bundle.family.pipeline == SD15.pipeline:
         checker: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
         pipe = StableDiffusionPipeline(**parts, **checker, requires_safety_checker=False)
     else:

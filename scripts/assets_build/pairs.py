@@ -17,6 +17,7 @@ from diffpref.data.records import Record
 from diffpref.data.writers import image_of, write_pickapic
 from diffpref.draws import generator
 from diffpref.io import load_weights, save_tensors, write_atomic, write_json
+from diffpref.models.load import HABITS
 from diffpref.world.captions import caption, sample_statements
 from diffpref.world.oracle import fidelity
 from diffpref.world.people import FIDELITY_WEIGHT, TIE, Person, choice_probability, people
@@ -114,6 +115,7 @@ def _save_base(work: Path, target: Path) -> None:
         return
     pipeline = base_stage.build(work)
     pipeline.to(torch.float16).save_pretrained(target, safe_serialization=True)
+    write_json(target / HABITS, {"guidance": GUIDANCE})
 
 
 def _samples(

@@ -154,3 +154,24 @@ def test_a_missing_gpu_is_said_before_anything_is_loaded() -> None:
     with pytest.raises(ConfigError, match="no cuda on this machine") as caught:
         load_bundle("./nothing", device="cuda:0")
     assert "cpu" in str(caught.value)
+
+
+def test_a_folder_may_say_which_guidance_suits_its_model(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny["sd15"], folder)
+    (folder / "diffpref.json").write_text('{"guidance": 2}')
+    assert load_bundle(str(folder)).family.guidance == 2.0
+    assert load_bundle(str(tiny["sd15"])).family.guidance == 7.5
+
+
+@pytest.mark.parametrize("text", ['{"guidance": "high"}', "{}", "[1]", '{"guidance": 1', "true"])
+def test_a_guidance_that_is_no_number_is_refused_with_the_file(
+    tiny: dict[str, Path], tmp_path: Path, text: str
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny["sd15"], folder)
+    (folder / "diffpref.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"diffpref\.json"):
+        load_bundle(str(folder))

@@ -52,7 +52,7 @@ def test_the_base_has_the_stock_layout_and_no_pickle() -> None:
 
 def test_the_base_shows_what_held_out_prompts_say(base: Bundle) -> None:
     asked = prompts("test")[:48]
-    how = SampleSettings(guidance=2.5, steps=20)
+    how = SampleSettings(steps=20)
     images = sample(base, asked, seed=5, settings=how)
     assert images.shape == (48, 3, 32, 32)
     assert float(fidelity(images, tuple(asked)).mean()) > 0.78
