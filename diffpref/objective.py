@@ -1,21 +1,24 @@
 """A preference method as a value: one choice per part, and the health it reports."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.labels import hard
-from diffpref.likelihoods.latent import residual_loglik
-from diffpref.losses import PairLoss, log_ratio
+from diffpref.likelihoods.squared_error import SquaredError, residual_loglik
+from diffpref.losses import PairLoss, likelihood, log_ratio
 from diffpref.timesteps import uniform
 from diffpref.types import (
     Denoiser,
+    Emphasiser,
+    Guard,
     Labeller,
-    Likelihood,
     Loss,
     Measure,
     Nets,
@@ -26,26 +29,12 @@ from diffpref.types import (
     Point,
     PreferenceBatch,
     PreferenceLoss,
+    ResidualLoss,
     TimestepSampler,
     Trajectory,
 )
 
 P = TypeVar("P", bound=Point)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guard(Generic[P]):
-    """Scales each row's gradient by what the policy's residuals say; values do not change.
-
-    Attributes:
-        likelihood: the likelihood this guard stands in for: -1/2 the mean square of `residual`.
-        residual: (network, point) -> prediction minus target, [n *feature].
-        share: (policy residuals, label) -> factor on each row's gradient.
-    """
-
-    likelihood: Likelihood[P]
-    residual: Callable[[Denoiser, P], Measure]
-    share: Callable[[Measure, PerImage], PerRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,36 +48,46 @@ class PreferenceObjective(Generic[P]):
         loss: how a prompt's images are compared.
         label: what the scores say.
         timesteps: which step each prompt is trained at.
+        emphasis: factors on each prompt's logit and loss.
         offset: how far the logit must pass zero; pair losses only.
-        guard: gradient protection; then `measure` returns residuals [n *feature].
+        anchor: weight of the preferred image's mean squared error, added to the loss.
+        guard: gradient protection.
+
+    With a guard or a loss on residuals `measure` returns residuals, [n *feature].
     """
 
     length: int
     trajectory: Trajectory[PreferenceBatch, P]
-    likelihood: Likelihood[P]
-    loss: PreferenceLoss
+    likelihood: SquaredError[P]
+    loss: PreferenceLoss | ResidualLoss
     label: Labeller = hard
     timesteps: TimestepSampler = field(default_factory=uniform)
+    emphasis: Emphasiser | None = None
     offset: Offset | None = None
-    guard: Guard[P] | None = None
+    anchor: float = 0.0
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
-        if self.offset is not None and not isinstance(self.loss, PairLoss):
+        paired = isinstance(self.loss, PairLoss)
+        if self.offset is not None and not paired:
             raise ConfigError(
                 "an offset shifts the logit of a pair, and this loss has none",
                 where="parts.offset",
                 hint="choose a pair loss such as parts.loss: logistic, or remove the offset",
             )
-        if self.guard is not None and self.guard.likelihood is not self.likelihood:
+        if self.emphasis is not None and self.emphasis.on_logit and not paired:
             raise ConfigError(
-                "this guard is made for another likelihood",
-                where="parts.guard",
-                hint="remove the guard, or choose a method that measures what it measures",
+                "this emphasis scales the logit of a pair, and this loss has none",
+                where="parts.emphasis",
+                hint="choose a pair loss such as parts.loss: logistic, or remove the emphasis",
             )
+        if self.anchor < 0:
+            raise ValueError(f"anchor must be at least 0, got {self.anchor}")
 
     @property
     def couples_batch(self) -> bool:
-        return False
+        emphasis = self.emphasis is not None and self.emphasis.couples_batch
+        return emphasis or getattr(self.loss, "couples_batch", False)
 
     @property
     def learns_from_ties(self) -> bool:
@@ -101,47 +100,84 @@ class PreferenceObjective(Generic[P]):
 
         None where the parts alone do not determine it.
         """
-        known = isinstance(self.loss, PairLoss) and self.offset is None and self.label is hard
+        plain = self.offset is None and self.emphasis is None and not self.anchor
+        known = isinstance(self.loss, PairLoss) and plain and self.label is hard
         return self.loss.at_start if known and isinstance(self.loss, PairLoss) else None
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """What the parts learn while training; checkpoints keep it."""
+        return {} if self.emphasis is None else self.emphasis.state
+
+    def learn(self, metrics: Mapping[str, PerPrompt]) -> None:
+        """Take note of an applied step's metrics of all processes."""
+        if self.emphasis is not None:
+            self.emphasis.learn(metrics)
 
     def draw(self, nets: Nets, batch: PreferenceBatch, draws: Draws, /) -> P:
         """Draw one step per prompt and the point at it."""
-        return self.trajectory(nets, batch, self.timesteps(draws, self.length), draws)
+        point = self.trajectory(nets, batch, self.timesteps(draws, self.length), draws)
+        return self.likelihood.extend(point, draws)
 
     def measure(self, net: Denoiser, point: P, /) -> Measure:
-        """Return each row's log-likelihood [n], or with a guard its residual [n *feature]."""
-        return (self.likelihood if self.guard is None else self.guard.residual)(net, point)
+        """Return each row's log-likelihood [n], or its residual [n *feature]."""
+        by_residual = self.guard is not None or isinstance(self.loss, ResidualLoss)
+        return (self.likelihood.residual if by_residual else self.likelihood)(net, point)
 
     def compare(self, policy: Measure, reference: Measure | None, point: P, /) -> Loss:
         """Return the mean over prompts of weight x loss, and every prompt's health."""
-        shape = point.score.shape
+        shape, t = point.score.shape, point.t.view(point.score.shape)[:, 0]
         label = self.label(point.score).to(policy)
-        ours = self._loglik(policy, label).view(shape)
+        policy, metrics = self._guarded(policy, label)
+        ours = _explained(policy).view(shape)
         theirs = None if reference is None else _explained(reference).view(shape)
-        metrics = health(ours.detach(), theirs, label)
-        metrics["t"] = point.t.view(shape)[:, 0].to(policy.dtype)
+        metrics |= health(ours.detach(), theirs, label)
+        metrics["t"] = t.to(policy.dtype)
+        weight = torch.ones_like(ours[:, 0]) if point.weight is None else point.weight.to(ours)
         if isinstance(self.loss, PairLoss):
             logit = self.loss.logit(ours, theirs, label)
+            logit, weight = self._emphasised(logit, weight, t)
             if self.offset is not None:
                 logit = logit - self.offset(point.score).to(logit)
             value = self.loss.head(logit, label)
             metrics["logit"] = logit.detach()
+        elif isinstance(self.loss, ResidualLoss):
+            _, weight = self._emphasised(torch.zeros_like(weight), weight, t)
+            rows = None if reference is None else _by_prompt(reference, shape)
+            value = self.loss.on_residuals(_by_prompt(policy, shape), rows, label)
         else:
+            _, weight = self._emphasised(torch.zeros_like(weight), weight, t)
             value = self.loss(ours, theirs, label)
+        if self.anchor:
+            value = value + self.anchor * likelihood()(ours, None, label)
         metrics["loss"] = value.detach()
-        weight = 1.0 if point.weight is None else point.weight.to(value)
         return Loss((weight * value).mean(), metrics)
 
-    def _loglik(self, policy: Measure, label: PerImage) -> PerRow:
-        loglik = _explained(policy)
+    def _emphasised(
+        self, logit: PerPrompt, weight: PerPrompt, t: Int[Tensor, " b"]
+    ) -> tuple[PerPrompt, PerPrompt]:
+        if self.emphasis is None:
+            return logit, weight
+        on_logit, on_loss = self.emphasis(logit.detach(), t)
+        return on_logit.to(logit) * logit, on_loss.to(weight) * weight
+
+    def _guarded(self, policy: Measure, label: PerImage) -> tuple[Measure, dict[str, PerPrompt]]:
+        """Scale each row's gradient, and say by how much on average per prompt."""
         if self.guard is None:
-            return loglik
-        still, share = loglik.detach(), self.guard.share(policy.detach(), label)
-        return still + share * (loglik - still)
+            return policy, {}
+        still = policy.detach()
+        share = self.guard(still, label)
+        rows = share.view(-1, *(1,) * (policy.dim() - 1))
+        kept = share.view(label.shape).mean(dim=1)
+        return still + rows * (policy - still), {"guard_share": kept}
 
 
 def _explained(measure: Measure) -> PerRow:
     return measure if measure.dim() == 1 else residual_loglik(measure)
+
+
+def _by_prompt(measure: Measure, shape: torch.Size) -> Float[Tensor, "b k *feature"]:
+    return measure.view(*shape, *measure.shape[1:])
 
 
 def health(policy: PerImage, reference: PerImage | None, label: PerImage) -> dict[str, PerPrompt]:
@@ -150,9 +186,12 @@ def health(policy: PerImage, reference: PerImage | None, label: PerImage) -> dic
     winner_error, loser_error: mean squared errors. winner_drift, loser_drift: log pi / pi_ref of
     the preferred and the other images, above 0 where the policy explains them better than the
     reference; only with a reference. margin: their difference. implicit_accuracy: 1 where the
-    highest log ratio is a preferred image's; ties in either count 1/2. Values about the other
-    images exist from two images per prompt.
+    highest log ratio is a preferred image's; ties in either count 1/2. A single image is a winner
+    with label 1 and a loser with label 0; a value of the other kind is then NaN, and the values
+    about losers exist only where there are some.
     """
+    if label.shape[1] == 1 and bool((label == 0).any()):
+        return _single_health(policy, reference, label)
     top = _share(label == label.amax(dim=1, keepdim=True))
     low = _share(label == label.amin(dim=1, keepdim=True))
     metrics = {"winner_error": -2 * (top * policy).sum(dim=1)}
@@ -168,6 +207,23 @@ def health(policy: PerImage, reference: PerImage | None, label: PerImage) -> dic
     agreed = (_share(r == r.amax(dim=1, keepdim=True)) * (top > 0)).sum(dim=1)
     tied = (label == label[:, :1]).all(dim=1)
     metrics["implicit_accuracy"] = torch.where(tied, 0.5, agreed)
+    return metrics
+
+
+def _single_health(
+    policy: PerImage, reference: PerImage | None, label: PerImage
+) -> dict[str, PerPrompt]:
+    """Return the errors and drifts of images that are each liked or disliked."""
+    liked, error = label[:, 0] > 0, -2 * policy[:, 0]
+    found = (
+        {"error": error}
+        if reference is None
+        else {"error": error, "drift": log_ratio(policy, reference)[:, 0]}
+    )
+    metrics: dict[str, PerPrompt] = {}
+    for name, value in found.items():
+        metrics[f"winner_{name}"] = value.where(liked, torch.nan)
+        metrics[f"loser_{name}"] = value.where(~liked, torch.nan)
     return metrics
 
 

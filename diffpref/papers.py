@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from diffpref.types import AnyObjective
+from diffpref.types import AnyObjective, Unit
 
 Status = Literal["untested", "equation", "parity", "reproduced"]
 """How far a method is checked: not at all; against its equation in float64; against numbers
@@ -67,4 +67,4 @@ class Method:
     summary: str
     status: Status
     reference: Literal["needed", "optional", "refused"]
-    data: Literal["images", "pairs", "lists", "prompts"]
+    data: Unit | Literal["prompts"]

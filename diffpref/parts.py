@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError, nearest
 from diffpref.labels import hard, soft
+from diffpref.likelihoods import SquaredError, latent_loglik
 from diffpref.losses import (
     PairLoss,
     cross_entropy,
@@ -26,7 +27,7 @@ from diffpref.objective import PreferenceObjective
 from diffpref.timesteps import discrete, uniform
 from diffpref.toolkit import Toolkit
 from diffpref.trajectories.forward import forward
-from diffpref.types import AnyObjective, Labeller
+from diffpref.types import AnyObjective, Labeller, Noised
 
 Factory = Callable[..., Any]
 Spec = str | Mapping[str, object]
@@ -38,6 +39,15 @@ def _hard() -> Labeller:
 
 def _soft() -> Labeller:
     return soft
+
+
+def _latent() -> SquaredError[Noised]:
+    return latent_loglik
+
+
+def _winner(*, weight: float) -> float:
+    """Add weight x the preferred image's mean squared error to the loss."""
+    return weight
 
 
 PARTS: Mapping[str, Mapping[str, Factory]] = {
@@ -53,8 +63,14 @@ PARTS: Mapping[str, Mapping[str, Factory]] = {
     "label": {"hard": _hard, "soft": _soft},
     "timesteps": {"uniform": uniform, "discrete": discrete},
     "trajectory": {"forward": forward},
+    "likelihood": {"latent": _latent},
+    "emphasis": {},
+    "offset": {},
+    "anchor": {"winner": _winner},
+    "guard": {},
 }
-"""Part -> its kinds. A factory's keyword arguments are the kind's settings."""
+"""Part -> its kinds. A factory's keyword arguments are the kind's settings; a positional argument
+named `kit` or `schedule` is given the run's."""
 
 ALSO_KNOWN_AS = {
     "sigmoid": "logistic",
@@ -94,8 +110,8 @@ def with_parts(objective: AnyObjective, parts: Mapping[str, Spec], kit: Toolkit)
             raise ConfigError(
                 f"'{part}' is not a part", where=f"parts.{part}", hint=nearest(part, PARTS)
             )
-        given = {"kit": kit, "loss": changed.loss}
-        changed = replace(changed, **{part: _build(part, spec, given)})
+        built = _build(part, spec, kit, changed.loss)
+        changed = replace(changed, **{part: built})
     # A step beyond the schedule is refused now rather than when training starts.
     changed.timesteps(Draws(seed=0, positions=torch.tensor([0])), changed.length)
     return changed
@@ -149,12 +165,12 @@ def _value(value: object, annotation: Any, *, where: str) -> Any:
     return converted
 
 
-def _build(part: str, spec: Spec, given: Mapping[str, Any]) -> Any:
+def _build(part: str, spec: Spec, kit: Toolkit, old_loss: object) -> Any:
     where = f"parts.{part}"
     kind, settings = _read(part, spec)
     factory = PARTS[part][kind]
     if part == "loss":
-        settings = _inherited(kind, settings, given["loss"])
+        settings = _inherited(factory, settings, old_loss)
     ready = checked(factory, settings, where=where, owner=kind)
     for name, knob in parameters(factory).items():
         if knob.default is Parameter.empty and name not in ready:
@@ -163,10 +179,15 @@ def _build(part: str, spec: Spec, given: Mapping[str, Any]) -> Any:
                 where=f"{where}.{name}",
                 hint=f"write parts: {{{part}: {{kind: {kind}, {name}: ...}}}}",
             )
+    given = {"kit": kit, "schedule": kit.schedule}
+    wanted = [given[name] for name in signature(factory).parameters if name in given]
     try:
-        return factory(given["kit"].schedule, **ready) if part == "trajectory" else factory(**ready)
+        built = factory(*wanted, **ready)
     except ValueError as error:
         raise ConfigError(str(error), where=where) from error
+    if part == "loss":
+        _check_unit(kind, built, old_loss)
+    return built
 
 
 def _read(part: str, spec: Spec) -> tuple[str, dict[str, object]]:
@@ -183,14 +204,33 @@ def _read(part: str, spec: Spec) -> tuple[str, dict[str, object]]:
     )
 
 
-def _inherited(kind: str, settings: dict[str, object], old: object) -> dict[str, object]:
-    """Carry beta over from pair loss to pair loss; refuse to cross to plain likelihood."""
-    if (kind == "likelihood") == isinstance(old, PairLoss):
-        paired = isinstance(old, PairLoss)
+def _inherited(factory: Factory, settings: dict[str, object], old: object) -> dict[str, object]:
+    """Carry beta over from one pair loss to another that has no strength of its own."""
+    knob = parameters(factory).get("beta")
+    wanted = knob is not None and knob.default is Parameter.empty
+    return {"beta": old.beta, **settings} if wanted and isinstance(old, PairLoss) else settings
+
+
+def _check_unit(kind: str, new: Any, old: Any) -> None:
+    """Refuse a loss that learns from something else than the method's data."""
+    if new.unit != old.unit:
         raise ConfigError(
-            f"{kind} learns from {'single images' if paired else 'pairs'}, "
-            f"this method from {'pairs' if paired else 'single images'}",
+            f"{kind} learns from {UNITS[new.unit]}, this method from {UNITS[old.unit]}",
             where="parts.loss",
-            hint="choose method: sft" if paired else "choose method: diffusion_dpo",
+            hint=f"choose method: {METHOD_OF[new.unit]}",
         )
-    return {"beta": old.beta, **settings} if isinstance(old, PairLoss) else settings
+
+
+UNITS = {
+    "images": "single images",
+    "pairs": "pairs",
+    "lists": "ranked lists",
+    "unpaired": "single images that are each liked or disliked",
+}
+METHOD_OF = {
+    "images": "sft",
+    "pairs": "diffusion_dpo",
+    "lists": "rank_dpo",
+    "unpaired": "diffusion_kto",
+}
+"""The plainest method for each unit."""

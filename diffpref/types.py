@@ -10,9 +10,9 @@ Units:
     noisier and -1 meaning clean; images are float NCHW in [0, 1].
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -108,7 +108,8 @@ class PreferenceBatch:
     """k encoded images per prompt and how much each was liked (votes 1/0 or raw scores).
 
     `cond` has one entry per prompt; `positions` are the prompts' global sample positions, the
-    key of every random draw. `time_ids` (SDXL) tells each image's own size and crop.
+    key of every random draw. `time_ids` (SDXL) tells each image's own size and crop. `uncond` is
+    the empty prompt's conditioning, one entry per prompt, for trajectories that use guidance.
     """
 
     latents: Float[Tensor, "b k c h w"]
@@ -118,13 +119,21 @@ class PreferenceBatch:
     prompts: tuple[str, ...] = ()
     weight: PerPrompt | None = None
     time_ids: Float[Tensor, "b k 6"] | None = None
+    uncond: Conditioning | None = None
 
     def __len__(self) -> int:
         return self.latents.shape[0]
 
     def row_cond(self) -> Conditioning:
         """Return one entry per row: the prompt's, with each image's own time ids."""
-        rows = self.cond.repeat_rows(self.latents.shape[1])
+        return self._rows(self.cond)
+
+    def row_uncond(self) -> Conditioning | None:
+        """Return the empty prompt's conditioning per row, with each image's own time ids."""
+        return None if self.uncond is None else self._rows(self.uncond)
+
+    def _rows(self, cond: Conditioning) -> Conditioning:
+        rows = cond.repeat_rows(self.latents.shape[1])
         if self.time_ids is None:
             return rows
         return replace(rows, time_ids=self.time_ids.flatten(0, 1))
@@ -174,7 +183,10 @@ class Point(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Noised:
-    """x_t and the noise that explains it."""
+    """x_t and the noise that explains it.
+
+    `step_noise` is the noise of one sampler step down from t, for likelihoods that take one.
+    """
 
     x_t: Latents
     t: Steps
@@ -182,6 +194,7 @@ class Noised:
     cond: Conditioning
     score: PerImage
     weight: PerPrompt | None = None
+    step_noise: Latents | None = None
 
     def __len__(self) -> int:
         return self.x_t.shape[0]
@@ -194,6 +207,7 @@ class Noised:
             t=self.t[index],
             noise=self.noise[index],
             cond=self.cond.rows(index),
+            step_noise=None if self.step_noise is None else self.step_noise[index],
         )
 
     def gathered(self, gather: Callable[[Tensor], Tensor], /) -> "Noised":
@@ -210,6 +224,7 @@ class Noised:
             cond=self.cond.map(emptied),
             score=gather(self.score),
             weight=None if self.weight is None else gather(self.weight),
+            step_noise=None if self.step_noise is None else emptied(self.step_noise),
         )
 
 
@@ -245,23 +260,99 @@ class Objective(Protocol[B_contra, P]):
     def compare(self, policy: Measure, reference: Measure | None, point: P, /) -> Loss: ...
 
 
+@runtime_checkable
+class Adaptive(Protocol):
+    """An objective that learns from its steps: checkpoints keep `state`, changed in place."""
+
+    @property
+    def state(self) -> Mapping[str, Tensor]: ...
+
+    def learn(self, metrics: Mapping[str, PerPrompt], /) -> None: ...
+
+
 Trajectory = Callable[[Nets, B, Steps, Draws], P]
 """Where x_t comes from: (nets, batch, t per prompt, draws) -> point."""
-
-Likelihood = Callable[[Denoiser, P], PerRow]
-"""How well a network explains each row of a point: log p up to scale."""
 
 Labeller = Callable[[PerImage], PerImage]
 """Scores -> labels; labels of one prompt sum to one."""
 
-PreferenceLoss = Callable[[PerImage, PerImage | None, PerImage], PerPrompt]
-"""(policy loglik, reference loglik, label) -> loss per prompt."""
+Unit = Literal["images", "pairs", "lists", "unpaired"]
+"""What a loss learns from: images that were liked, pairs, ranked lists, or single images that
+were each liked or disliked."""
+
+
+@runtime_checkable
+class PreferenceLoss(Protocol):
+    """(policy loglik, reference loglik, label) -> loss per prompt.
+
+    A loss that couples prompts has also `couples_batch = True`; one that compares residuals
+    instead of log-likelihoods is a `ResidualLoss`.
+    """
+
+    unit: ClassVar[Unit]
+
+    def __call__(
+        self, policy: PerImage, reference: PerImage | None, label: PerImage, /
+    ) -> PerPrompt: ...
+
+
+@runtime_checkable
+class ResidualLoss(Protocol):
+    """(policy residual, reference residual, label) -> loss per prompt.
+
+    Residuals are prediction minus target, with one row per image.
+    """
+
+    unit: ClassVar[Unit]
+
+    def on_residuals(
+        self,
+        policy: Float[Tensor, "b k *feature"],
+        reference: Float[Tensor, "b k *feature"] | None,
+        label: PerImage,
+        /,
+    ) -> PerPrompt: ...
+
+
+class Emphasis(NamedTuple):
+    """Factors on each prompt's logit and on its loss."""
+
+    logit: PerPrompt
+    loss: PerPrompt
+
+
+@runtime_checkable
+class Emphasiser(Protocol):
+    """(logit, t per prompt) -> factors; never differentiated.
+
+    on_logit: whether it needs a loss that has a logit.
+    couples_batch: whether one prompt's factor depends on the others.
+    state: tensors that it learns; checkpoints keep them.
+    learn: called after every applied step with the metrics of all processes.
+    """
+
+    @property
+    def on_logit(self) -> bool: ...
+
+    @property
+    def couples_batch(self) -> bool: ...
+
+    @property
+    def state(self) -> Mapping[str, Tensor]: ...
+
+    def __call__(self, logit: PerPrompt, t: Int[Tensor, " b"], /) -> Emphasis: ...
+
+    def learn(self, metrics: Mapping[str, PerPrompt], /) -> None: ...
+
 
 Offset = Callable[[PerImage], PerPrompt]
 """Scores -> how far the logit of each pair must pass zero; the head sees u - offset."""
 
 TimestepSampler = Callable[[Draws, int], Int[Tensor, " b"]]
 """(draws, T) -> one step per prompt."""
+
+Guard = Callable[[Measure, PerImage], PerRow]
+"""(policy residuals, label) -> factor on each row's gradient; values do not change."""
 
 Source = Callable[[Nets, int], Iterable[B]]
 """(nets, first step) -> one window of rows per optimizer step, for ever."""

@@ -95,6 +95,7 @@ class CachedPairs:
             prompts=tuple(row.prompt for row in rows),
             weight=weights if weighted else None,
             time_ids=self._time_ids(rows),
+            uncond=self.cache.conditioning(("",)).map(lambda x: x.expand(len(rows), *x.shape[1:])),
         )
 
     def _sample(self, rows: list[CachedRow], draws: Draws) -> Float[Tensor, "b k c h w"]:

@@ -1,5 +1,6 @@
-"""How well a network explains each row of a point."""
+"""How well a network explains a point."""
 
 from diffpref.likelihoods.latent import latent_loglik as latent_loglik
 from diffpref.likelihoods.latent import latent_residual as latent_residual
-from diffpref.likelihoods.latent import residual_loglik as residual_loglik
+from diffpref.likelihoods.squared_error import SquaredError as SquaredError
+from diffpref.likelihoods.squared_error import residual_loglik as residual_loglik

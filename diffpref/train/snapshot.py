@@ -9,8 +9,10 @@ from torch import Tensor
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.optim import load_optimizer, optimizer_tensors
 from diffpref.train.step import Learner
+from diffpref.types import Adaptive
 
 TRAINABLE, OPTIMIZER, EMA, REFERENCE = "trainable", "optimizer", "ema", "reference"
+OBJECTIVE = "objective"
 
 
 def snapshot(learner: Learner[Any]) -> dict[str, Mapping[str, Tensor]]:
@@ -23,6 +25,8 @@ def snapshot(learner: Learner[Any]) -> dict[str, Mapping[str, Tensor]]:
         files[EMA] = learner.ema.average
     if learner.reference.state:
         files[REFERENCE] = learner.reference.state
+    if isinstance(learner.objective, Adaptive) and learner.objective.state:
+        files[OBJECTIVE] = learner.objective.state
     return files
 
 
@@ -39,6 +43,8 @@ def restore(learner: Learner[Any], found: Checkpoint) -> None:
         _fill(learner.ema.average, found.tensors(EMA))
     if learner.reference.state:
         _fill(learner.reference.state, found.tensors(REFERENCE))
+    if isinstance(learner.objective, Adaptive) and learner.objective.state:
+        _fill(learner.objective.state, found.tensors(OBJECTIVE))
 
 
 def _fill(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from diffpref.train.backward import accumulate
 from diffpref.train.ema import Ema
 from diffpref.train.optim import set_lr
 from diffpref.train.processes import Processes
-from diffpref.types import Loss, Nets, Objective
+from diffpref.types import Adaptive, Loss, Nets, Objective
 
 B = TypeVar("B")
 
@@ -76,6 +76,9 @@ def take_step(
     excused = _rescale(learner.scaler, agreed)
     if agreed:
         learner.reference.after_step(step + 1)
+        if isinstance(learner.objective, Adaptive) and learner.objective.state:
+            gather = learner.processes.gather
+            learner.objective.learn({name: gather(m) for name, m in loss.metrics.items()})
         if learner.ema is not None:
             learner.ema.update()
     return StepResult(loss=loss, grad_norm=float(norm), lr=lr, applied=agreed, excused=excused)

@@ -1,10 +1,12 @@
 """Every method with every loss that fits it, built the way a configuration builds it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log
 from typing import Any
 
 import pytest
+import torch
 
 from diffpref.catalogue import build_objective, method_parameters
 from diffpref.draws import Draws
@@ -16,6 +18,29 @@ from diffpref.types import AnyObjective, Loss, Nets, PreferenceBatch
 
 BETA = 20.0
 """Small enough that toy differences do not saturate a sigmoid."""
+
+SETTINGS: dict[str, dict[str, Any]] = {}
+"""Method -> hyper-parameters for toy networks, where BETA alone does not do."""
+
+STARTS: dict[str, float] = {
+    "diffusion_dpo": log(2),
+    "logistic": log(2),
+    "cross_entropy": log(2),
+    "robust": log(2),
+    "hinge": 1.0,
+    "squared": 0.25,
+    "exo": -log(2) - 0.5 * log(0.99 * 0.01),
+}
+"""Loss of an unmoved policy, by loss put in place or else by method; the rest have none."""
+
+EXEMPT: dict[int, dict[str, str]] = {
+    5: {},
+    8: {},
+    10: {},
+}
+"""Law -> methods it does not hold for, and why."""
+
+IMAGES = {"images": 2, "pairs": 2, "lists": 3, "unpaired": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +55,20 @@ class Case:
             {"beta": BETA} if "beta" in method_parameters(self.method) else {}
         )
         parts: dict[str, Any] = {"loss": self.loss} if self.loss else {}
-        return build_objective(self.method, kit, settings, parts)
+        return build_objective(self.method, kit, settings | SETTINGS.get(self.method, {}), parts)
 
     @property
-    def compares(self) -> bool:
-        return METHODS[self.method].reference == "needed"
+    def start(self) -> float | None:
+        return STARTS.get(self.loss or self.method)
+
+    def obeys(self, law: int) -> None:
+        """Skip the test of a law that this method is exempt from by name."""
+        if self.method in EXEMPT[law]:
+            pytest.skip(f"{self.method} is exempt: {EXEMPT[law][self.method]}")
 
 
 CASES = [Case(method=name) for name in METHODS] + [
-    Case(method="diffusion_dpo", loss=loss) for loss in PARTS["loss"] if loss != "likelihood"
+    Case(method="diffusion_dpo", loss=loss) for loss in PARTS["loss"] if loss in STARTS
 ]
 
 
@@ -54,6 +84,30 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def objective(case: Case, kit: Toolkit) -> AnyObjective:
     return case.build(kit)
+
+
+@pytest.fixture
+def batch_for(case: Case, make_batch: Callable[..., PreferenceBatch]) -> Callable[..., Any]:
+    """Return a maker of batches of b prompts of what the method learns from."""
+    unit = METHODS[case.method].data
+
+    def make(b: int, **options: Any) -> PreferenceBatch:
+        batch = make_batch(b, IMAGES[unit], **options)
+        if unit == "lists":
+            return replace(batch, score=batch.score + torch.tensor([[0.25, 0.5, 0.0]]))
+        if unit == "unpaired":
+            return replace(batch, score=(torch.arange(b)[:, None] % 2 == 0).float())
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def nets(case: Case, make_net: Callable[..., Any]) -> Nets:
+    """A policy near its reference, both of which could receive gradients."""
+    reference = make_net(1)
+    policy = make_net(2, near=reference)
+    return Nets(policy, None if METHODS[case.method].reference == "refused" else reference)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
-from diffpref.likelihoods import latent_loglik, latent_residual
 from diffpref.methods.diffusion_dpo import diffusion_dpo
 from diffpref.methods.sft import sft
-from diffpref.objective import Guard, health
+from diffpref.objective import health
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
 from diffpref.types import Loss, Measure, Nets, PerImage, PerPrompt, PerRow
@@ -68,26 +66,15 @@ def test_a_guard_scales_gradients_and_changes_no_value(
 ) -> None:
     """With the loser silenced, d loss = kappa sigma(-u) d m_w: the slope of SFT, reweighted."""
     plain = diffusion_dpo(kit, beta=20.0)
-    guard = Guard(likelihood=latent_loglik, residual=latent_residual, share=_quieten_losers)
     batch = make_batch(1)
     before, unguarded = _step(plain, nets, batch)
-    after, guarded = _step(replace(plain, guard=guard), nets, batch, rows_per_pass=rows)
+    after, guarded = _step(replace(plain, guard=_quieten_losers), nets, batch, rows_per_pass=rows)
     assert torch.allclose(before.value, after.value, rtol=1e-12)
     _, fitted = _step(sft(kit), nets, batch)
     factor = 10.0 * torch.sigmoid(-before.metrics["logit"]).item()
     for ours, theirs, fit in zip(guarded, unguarded, fitted, strict=True):
         assert torch.allclose(ours, factor * fit, rtol=1e-9, atol=1e-13)
         assert not torch.allclose(ours, theirs, rtol=1e-3)
-
-
-def test_a_guard_for_another_likelihood_is_refused(kit: Toolkit) -> None:
-    guard = Guard(
-        likelihood=partial(latent_loglik),
-        residual=latent_residual,
-        share=_quieten_losers,
-    )
-    with pytest.raises(ConfigError, match=r"parts\.guard"):
-        replace(diffusion_dpo(kit), guard=guard)
 
 
 def test_a_tied_pair_is_neutral(kit: Toolkit, nets: Nets, make_batch: Make) -> None:

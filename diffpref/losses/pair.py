@@ -1,4 +1,4 @@
-r"""How measured rows are compared: heads on the logit of a pair, and plain likelihood.
+r"""Heads on the logit of a pair.
 
 With log-likelihood -1/2 mean (eps - eps_theta)^2 the logit of a pair is
 
@@ -12,12 +12,13 @@ than the reference does. The order of a prompt's images never matters.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from diffpref.errors import ConfigError
-from diffpref.types import PerImage, PerPrompt, PreferenceLoss
+from diffpref.types import PerImage, PerPrompt, Unit
 
 PAIR = 2
 
@@ -56,6 +57,8 @@ class PairLoss:
         direction: `gap` lets labels scale the logit, so that a tie has u = 0 and no gradient;
             `lean` only orients it, for heads that weigh by the label themselves.
     """
+
+    unit: ClassVar[Unit] = "pairs"
 
     beta: float
     head: Head
@@ -185,16 +188,3 @@ def exo(*, beta: float, alpha: float = 0.01) -> PairLoss:
         return log_p.exp() * (log_p - log(1 - alpha)) + log_q.exp() * (log_q - log(alpha))
 
     return PairLoss(beta=beta, head=head)
-
-
-def likelihood() -> PreferenceLoss:
-    """Fit the preferred image as in pre-training: its mean squared error, -2 log pi.
-
-    Takes any number of images per prompt; a single like has label 1. Reads no reference.
-    """
-
-    def loss(policy: PerImage, reference: PerImage | None, label: PerImage) -> PerPrompt:
-        del reference
-        return -2 * (label * policy).sum(dim=1)
-
-    return loss
