@@ -1,7 +1,9 @@
-"""Precision rules that every measurement obeys."""
+"""Precision rules that every measurement obeys, and the one every likelihood here is made of."""
 
 import torch
 from torch import Tensor
+
+from diffpref.types import Measure, PerRow
 
 
 def widen(tensor: Tensor) -> Tensor:
@@ -11,3 +13,8 @@ def widen(tensor: Tensor) -> Tensor:
     mean squared error of 0.1 is 0.6 in the logit.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def residual_loglik(residual: Measure) -> PerRow:
+    """Return -1/2 the mean square of each row's residual."""
+    return -0.5 * residual.flatten(1).square().mean(dim=1)

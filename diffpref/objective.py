@@ -11,8 +11,9 @@ from torch import Tensor
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.labels import hard
-from diffpref.likelihoods.squared_error import SquaredError, residual_loglik
+from diffpref.likelihoods.squared_error import SquaredError
 from diffpref.losses import PairLoss, likelihood, log_ratio
+from diffpref.numerics import residual_loglik
 from diffpref.timesteps import uniform
 from diffpref.types import (
     Denoiser,
@@ -136,6 +137,7 @@ class PreferenceObjective(Generic[P]):
         weight = torch.ones_like(ours[:, 0]) if point.weight is None else point.weight.to(ours)
         if isinstance(self.loss, PairLoss):
             logit = self.loss.logit(ours, theirs, label)
+            metrics["raw_logit"] = logit.detach()
             logit, weight = self._emphasised(logit, weight, t)
             if self.offset is not None:
                 logit = logit - self.offset(point.score).to(logit)

@@ -10,23 +10,36 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from diffpref.draws import Draws
+from diffpref.emphasis import dynamic, high_noise
 from diffpref.errors import ConfigError, nearest
-from diffpref.labels import hard, soft
-from diffpref.likelihoods import SquaredError, latent_loglik
+from diffpref.guards import winner
+from diffpref.labels import hard, smoothed, soft, softmax, thumbs, wins
+from diffpref.likelihoods import SquaredError, latent_loglik, perceptual
 from diffpref.losses import (
     PairLoss,
+    alpha_divergence,
+    brier,
     cross_entropy,
     exo,
     hinge,
+    kto,
+    lambda_rank,
     likelihood,
+    linear,
     logistic,
+    margin_aware,
+    odds_ratio,
+    plackett_luce,
     robust,
+    score_matching,
     squared,
 )
 from diffpref.objective import PreferenceObjective
-from diffpref.timesteps import discrete, uniform
+from diffpref.offsets import constant, score_gap
+from diffpref.timesteps import discrete, tilted, uniform
 from diffpref.toolkit import Toolkit
 from diffpref.trajectories.forward import forward
+from diffpref.trajectories.inversion import inversion
 from diffpref.types import AnyObjective, Labeller, Noised
 
 Factory = Callable[..., Any]
@@ -39,6 +52,10 @@ def _hard() -> Labeller:
 
 def _soft() -> Labeller:
     return soft
+
+
+def _thumbs() -> Labeller:
+    return thumbs
 
 
 def _latent() -> SquaredError[Noised]:
@@ -58,19 +75,35 @@ PARTS: Mapping[str, Mapping[str, Factory]] = {
         "squared": squared,
         "robust": robust,
         "exo": exo,
+        "alpha_divergence": alpha_divergence,
+        "brier": brier,
+        "linear": linear,
+        "score_matching": score_matching,
+        "margin_aware": margin_aware,
+        "odds_ratio": odds_ratio,
         "likelihood": likelihood,
+        "lambda_rank": lambda_rank,
+        "plackett_luce": plackett_luce,
+        "kto": kto,
     },
-    "label": {"hard": _hard, "soft": _soft},
-    "timesteps": {"uniform": uniform, "discrete": discrete},
-    "trajectory": {"forward": forward},
-    "likelihood": {"latent": _latent},
-    "emphasis": {},
-    "offset": {},
+    "label": {
+        "hard": _hard,
+        "soft": _soft,
+        "smoothed": smoothed,
+        "softmax": softmax,
+        "wins": wins,
+        "thumbs": _thumbs,
+    },
+    "timesteps": {"uniform": uniform, "discrete": discrete, "tilted": tilted},
+    "trajectory": {"forward": forward, "inversion": inversion},
+    "likelihood": {"latent": _latent, "perceptual": perceptual},
+    "emphasis": {"high_noise": high_noise, "dynamic": dynamic},
+    "offset": {"score_gap": score_gap, "constant": constant},
     "anchor": {"winner": _winner},
-    "guard": {},
+    "guard": {"winner": winner},
 }
 """Part -> its kinds. A factory's keyword arguments are the kind's settings; a positional argument
-named `kit` or `schedule` is given the run's."""
+named `schedule` or `embedder` is given the run's."""
 
 ALSO_KNOWN_AS = {
     "sigmoid": "logistic",
@@ -79,6 +112,17 @@ ALSO_KNOWN_AS = {
     "rdpo": "robust",
     "dmpo": "exo",
     "sft": "likelihood",
+    "dspo": "score_matching",
+    "mapo": "margin_aware",
+    "orpo": "odds_ratio",
+    "alpha_dpo": "alpha_divergence",
+    "rankdpo": "lambda_rank",
+    "listwise": "plackett_luce",
+    "renoise": "inversion",
+    "ncp": "perceptual",
+    "sdpo": "winner",
+    "odpo": "score_gap",
+    "beta_dpo": "dynamic",
 }
 """Names other tools use, for error messages."""
 
@@ -179,7 +223,7 @@ def _build(part: str, spec: Spec, kit: Toolkit, old_loss: object) -> Any:
                 where=f"{where}.{name}",
                 hint=f"write parts: {{{part}: {{kind: {kind}, {name}: ...}}}}",
             )
-    given = {"kit": kit, "schedule": kit.schedule}
+    given = {"schedule": kit.schedule, "embedder": kit.embedder}
     wanted = [given[name] for name in signature(factory).parameters if name in given]
     try:
         built = factory(*wanted, **ready)

@@ -6,10 +6,11 @@ from typing import NoReturn
 
 from diffpref.errors import ConfigError
 from diffpref.schedule import NoiseSchedule
-from diffpref.types import Embedder, Reward
+from diffpref.types import MakeEmbedder, Reward
 
 
-def _no_embedder() -> NoReturn:
+def _no_embedder(layer: str) -> NoReturn:
+    del layer
     raise ConfigError(
         "this method compares network features, but the run has no feature network",
         where="method.name",
@@ -30,5 +31,5 @@ class Toolkit:
     """The noise schedule, and what is costly to make, made only if a method asks for it."""
 
     schedule: NoiseSchedule
-    embedder: Callable[[], Embedder] = _no_embedder
+    embedder: MakeEmbedder = _no_embedder
     reward: Callable[[], Reward] = _no_reward

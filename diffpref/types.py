@@ -74,6 +74,10 @@ class Embedder(Protocol):
     ) -> Float[Tensor, "n d y x"]: ...
 
 
+MakeEmbedder = Callable[[str], Embedder]
+"""Layer -> its embedder."""
+
+
 @runtime_checkable
 class Reward(Protocol):
     """A score of latents or pixels that an objective may consume; higher is better.

@@ -46,9 +46,23 @@ def schedule() -> NoiseSchedule:
     return scaled_linear()
 
 
+class ToyEmbedder(nn.Module):
+    """A frozen strided convolution, shifted by the text and the step, and a smooth nonlinearity."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed({"down": 11, "mid": 12}[layer])
+        self.kernel = torch.randn(5, CHANNELS, 3, 3, generator=rng, dtype=torch.float64)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning, /) -> Tensor:
+        shift = cond.text.double().mean(dim=(1, 2)) + t.double() / 1000
+        seen = nn.functional.conv2d(x_t.double(), self.kernel, stride=2, padding=1)
+        return torch.tanh(seen + shift[:, None, None, None]).to(x_t.dtype)
+
+
 @pytest.fixture(scope="session")
 def kit(schedule: NoiseSchedule) -> Toolkit:
-    return Toolkit(schedule=schedule)
+    return Toolkit(schedule=schedule, embedder=ToyEmbedder)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from diffpref.likelihoods import latent_loglik, latent_residual, residual_loglik
+from diffpref.likelihoods import latent_loglik, latent_residual
+from diffpref.numerics import residual_loglik
 from diffpref.types import Conditioning, Noised
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffpref.losses import PairLoss, cross_entropy
-from diffpref.parts import PARTS
+from diffpref.parts import PARTS, parameters
 
 POLICY = torch.tensor([[0.120, 0.135]], dtype=torch.float64) / -2
 REFERENCE = torch.tensor([[0.121, 0.134]], dtype=torch.float64) / -2
@@ -19,7 +19,11 @@ WON = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
 TIE = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
 
 PAIR_LOSSES: dict[str, Callable[..., PairLoss]] = {
-    **{name: make for name, make in PARTS["loss"].items() if name != "likelihood"},
+    **{
+        name: make
+        for name, make in PARTS["loss"].items()
+        if "beta" in parameters(make) and isinstance(make(beta=1.0), PairLoss)
+    },
     "cdpo": partial(cross_entropy, epsilon=0.1),
 }
 every_pair_loss = pytest.mark.parametrize("name", PAIR_LOSSES)

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from diffpref.draws import Draws
+from diffpref.numerics import residual_loglik
 from diffpref.types import Denoiser, Measure, PerRow
 
 P = TypeVar("P")
-
-
-def residual_loglik(residual: Measure) -> PerRow:
-    """Return -1/2 the mean square of each row's residual."""
-    return -0.5 * residual.flatten(1).square().mean(dim=1)
 
 
 def _nothing(point: P, draws: Draws) -> P:

@@ -188,3 +188,44 @@ def exo(*, beta: float, alpha: float = 0.01) -> PairLoss:
         return log_p.exp() * (log_p - log(1 - alpha)) + log_q.exp() * (log_q - log(alpha))
 
     return PairLoss(beta=beta, head=head)
+
+
+def alpha_divergence(*, beta: float, alpha: float = 0.9999) -> PairLoss:
+    r"""Alpha-divergence of the certain label from the policy's preference: Diffusion alpha-DPO.
+
+    Equation:
+        (p^a - (1 - a) - a p) / (a (a - 1)),   p = \sigma(u); its limit at a = 1 is
+        p \log p - p + 1. A badly wrong pair (p near 0) gets no gradient.
+
+    Args:
+        beta: strength; kappa = beta / 2.
+        alpha: order of the divergence, in (0, 1]. Nearer to 1 than 1e-3 a series around the
+            limit is used, since the quotient cancels.
+
+    Returns:
+        A pair loss.
+
+    Raises:
+        ValueError: alpha is not in (0, 1].
+    """
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha must be above 0 and at most 1, got {alpha}")
+
+    def head(u: PerPrompt, _: PerImage) -> PerPrompt:
+        log_p = F.logsigmoid(u)
+        p, short = log_p.exp(), alpha - 1
+        if abs(short) > 1e-3:
+            return ((alpha * log_p).exp() + short - alpha * p) / (alpha * short)
+        # p^a = p e^{short log p}; exp is taken to third order in `short`, then divided by it.
+        rest = short * log_p.square() / 2 + short**2 * log_p.pow(3) / 6
+        return (p * (log_p + rest) - p + 1) / alpha
+
+    return PairLoss(beta=beta, head=head)
+
+
+def brier(*, beta: float) -> PairLoss:
+    r"""(1 - \sigma(u))^2: the squared error of the predicted preference.
+
+    One branch of the released DSPO script for SDXL; bounded, so that hopeless pairs are given up.
+    """
+    return PairLoss(beta=beta, head=lambda u, _: torch.sigmoid(-u).square())

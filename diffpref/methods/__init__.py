@@ -2,10 +2,55 @@
 
 from collections.abc import Mapping
 
-from diffpref.methods import diffusion_dpo, sft
+from diffpref.methods import (
+    alpha_dpo,
+    beta_dpo,
+    cpo,
+    diffusion_dpo,
+    diffusion_kto,
+    dmpo,
+    dspo,
+    inpo,
+    linear_dpo,
+    mapo,
+    ncp_cpo,
+    ncp_dpo,
+    ncp_sft,
+    odpo,
+    orpo,
+    plackett_luce,
+    rank_dpo,
+    rethinking_dpo,
+    sdpo,
+    sft,
+    simpo,
+    smpo,
+    weighted_sft,
+)
 from diffpref.papers import Method
 
 METHODS: Mapping[str, Method] = {
     "diffusion_dpo": diffusion_dpo.METHOD,
     "sft": sft.METHOD,
+    "weighted_sft": weighted_sft.METHOD,
+    "inpo": inpo.METHOD,
+    "smpo": smpo.METHOD,
+    "ncp_dpo": ncp_dpo.METHOD,
+    "ncp_cpo": ncp_cpo.METHOD,
+    "ncp_sft": ncp_sft.METHOD,
+    "rethinking_dpo": rethinking_dpo.METHOD,
+    "rank_dpo": rank_dpo.METHOD,
+    "plackett_luce": plackett_luce.METHOD,
+    "diffusion_kto": diffusion_kto.METHOD,
+    "mapo": mapo.METHOD,
+    "dspo": dspo.METHOD,
+    "sdpo": sdpo.METHOD,
+    "dmpo": dmpo.METHOD,
+    "alpha_dpo": alpha_dpo.METHOD,
+    "linear_dpo": linear_dpo.METHOD,
+    "odpo": odpo.METHOD,
+    "beta_dpo": beta_dpo.METHOD,
+    "cpo": cpo.METHOD,
+    "simpo": simpo.METHOD,
+    "orpo": orpo.METHOD,
 }

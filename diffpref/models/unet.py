@@ -12,6 +12,8 @@ from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.types import Conditioning, Latents, Steps, cast
 
+CLEAN = -1
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetDenoiser:
@@ -36,7 +38,8 @@ class UNetDenoiser:
         with torch.autocast(device.type, self.compute, enabled=self.autocast):
             output = self.net(
                 x_t.to(self.compute),
-                t.clamp(min=0),  # the network has no embedding for the clean level -1
+                # The clean level is told as 0; the released inversion scripts ask below it.
+                t.where(t != CLEAN, 0),
                 encoder_hidden_states=told.text,
                 added_cond_kwargs=self.family.added(told),
                 return_dict=False,

@@ -19,11 +19,22 @@ from diffpref.types import AnyObjective, Loss, Nets, PreferenceBatch
 BETA = 20.0
 """Small enough that toy differences do not saturate a sigmoid."""
 
-SETTINGS: dict[str, dict[str, Any]] = {}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dspo": {"beta": 0.5},
+    "linear_dpo": {"beta": 1.0},
+    "mapo": {"beta": 0.1, "scale": 0.05},
+    "inpo": {"steps": 3},
+    "smpo": {"steps": 3, "gamma": 2.0},
+}
 """Method -> hyper-parameters for toy networks, where BETA alone does not do."""
 
 STARTS: dict[str, float] = {
-    "diffusion_dpo": log(2),
+    **dict.fromkeys(["diffusion_dpo", "inpo", "smpo", "ncp_dpo", "rethinking_dpo", "sdpo"], log(2)),
+    "diffusion_kto": 0.5,
+    "dmpo": -log(2) - 0.5 * log(0.99 * 0.01),
+    "alpha_dpo": (0.5**0.9999 - 0.0001 - 0.9999 * 0.5) / (0.9999 * -0.0001),
+    "brier": 0.25,
+    "alpha_divergence": (0.5**0.9999 - 0.0001 - 0.9999 * 0.5) / (0.9999 * -0.0001),
     "logistic": log(2),
     "cross_entropy": log(2),
     "robust": log(2),
@@ -34,9 +45,23 @@ STARTS: dict[str, float] = {
 """Loss of an unmoved policy, by loss put in place or else by method; the rest have none."""
 
 EXEMPT: dict[int, dict[str, str]] = {
-    5: {},
-    8: {},
-    10: {},
+    2: {"rank_dpo": "every place in the list has its own noise"},
+    5: {
+        "linear_dpo": "its value is not what it descends",
+        "beta_dpo": "its beta follows the margins",
+    },
+    8: {
+        "diffusion_kto": "its baseline is the batch's",
+        "beta_dpo": "its beta and selection are the batch's",
+    },
+    10: {
+        "linear_dpo": "its weight is not differentiated",
+        "diffusion_kto": "its baseline is not differentiated",
+        "beta_dpo": "its beta is not differentiated",
+        "sdpo": "its guard changes the gradient only",
+        "inpo": "the inversion is not differentiated",
+        "smpo": "the inversion is not differentiated",
+    },
 }
 """Law -> methods it does not hold for, and why."""
 

@@ -1,6 +1,7 @@
 """Methods and parts by name: what fits is built, what does not is refused by its key."""
 
 import json
+from inspect import Parameter
 from typing import Any
 
 import pytest
@@ -20,9 +21,9 @@ from diffpref.losses import PairLoss
 from diffpref.methods import METHODS
 from diffpref.methods.diffusion_dpo import diffusion_dpo
 from diffpref.papers import Method
-from diffpref.parts import PARTS
+from diffpref.parts import PARTS, parameters
 from diffpref.toolkit import Toolkit
-from diffpref.types import Nets
+from diffpref.types import Nets, PreferenceLoss, ResidualLoss
 
 NOBODY = Nets(policy=lambda *_: torch.empty(0), reference=None)
 
@@ -154,7 +155,7 @@ def test_a_plugin_is_found_after_the_table_and_loaded_only_when_named(
     monkeypatch.setattr(
         "diffpref.catalogue.entry_points", lambda group: [good, bad, shadow] if group else []
     )
-    assert method_names() == ["broken", "diffusion_dpo", "sft", "theirs"]
+    assert method_names() == sorted([*METHODS, "broken", "theirs"])
     assert isinstance(find_method("sft"), Method)
     assert good.loads == bad.loads == shadow.loads == 0
     assert find_method("theirs") is METHODS["sft"]
@@ -162,6 +163,11 @@ def test_a_plugin_is_found_after_the_table_and_loaded_only_when_named(
         find_method("broken")
 
 
-def test_every_pair_loss_part_takes_beta() -> None:
-    for name, make in PARTS["loss"].items():
-        assert name == "likelihood" or isinstance(make(beta=2.0), PairLoss)
+def test_every_loss_says_what_it_learns_from_and_heads_without_a_default_take_beta() -> None:
+    for make in PARTS["loss"].values():
+        knob = parameters(make).get("beta")
+        needs = knob is not None and knob.default is Parameter.empty
+        loss = make(beta=2.0) if needs else make()
+        assert loss.unit in {"images", "pairs", "lists", "unpaired"}
+        assert isinstance(loss, PreferenceLoss | ResidualLoss)
+        assert needs or not isinstance(loss, PairLoss)

@@ -47,14 +47,17 @@ def test_law_1_an_unmoved_policy_has_the_known_loss(
     if objective.first_loss is not None:
         assert objective.first_loss == pytest.approx(case.start)
     if not free:
-        assert loss.metrics.get("implicit_accuracy", torch.full((4,), 0.5)).tolist() == [0.5] * 4
+        if "implicit_accuracy" in loss.metrics:
+            chance = 1 / batch.score.shape[1]
+            assert loss.metrics["implicit_accuracy"].tolist() == pytest.approx([chance] * 4)
         assert loss.metrics["winner_drift"].nan_to_num(0.0).tolist() == [0.0] * 4
     assert any(bool(grad.abs().max() > 0) for grad in grads)
 
 
 def test_law_2_the_order_of_a_prompts_images_does_not_matter(
-    objective: AnyObjective, nets: Nets, batch_for: Batch, gradient: Gradient
+    case: Any, objective: AnyObjective, nets: Nets, batch_for: Batch, gradient: Gradient
 ) -> None:
+    case.obeys(2)
     batch = batch_for(3)
     flipped = replace(batch, latents=batch.latents.flip(1), score=batch.score.flip(1))
     loss, grads = gradient(objective, nets, batch)
@@ -62,7 +65,7 @@ def test_law_2_the_order_of_a_prompts_images_does_not_matter(
     assert torch.allclose(loss.value, other.value, rtol=1e-12)
     _close(grads, other_grads)
     for name, values in loss.metrics.items():
-        assert torch.allclose(values, other.metrics[name], atol=1e-12)
+        assert torch.allclose(values, other.metrics[name], atol=1e-12, equal_nan=True)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 100])
@@ -129,7 +132,8 @@ def test_law_7_half_precision_is_measured_in_float32(
 
     batch = batch_for(3, dtype=torch.float32)
     batch = replace(batch, latents=batch.latents.to(dtype), cond=batch.cond.map(lambda x: x.half()))
-    point = objective.draw(nets, batch, Draws(seed=0, positions=batch.positions))
+    drawing = Nets(halved, None if nets.reference is None else halved)
+    point = objective.draw(drawing, batch, Draws(seed=0, positions=batch.positions))
     measured = objective.measure(halved, point)
     assert measured.dtype == torch.float32
     if objective.likelihood is latent_loglik:

@@ -14,6 +14,7 @@ from diffpref.errors import ConfigError
 from diffpref.methods.diffusion_dpo import diffusion_dpo
 from diffpref.methods.sft import sft
 from diffpref.objective import health
+from diffpref.schedule import NoiseSchedule
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
 from diffpref.types import Loss, Measure, Nets, PerImage, PerPrompt, PerRow
@@ -102,8 +103,9 @@ def test_health_of_lists_single_images_and_ties() -> None:
     assert free["margin"].tolist() == [1.5, 1, 0]
 
 
-def test_a_toolkit_names_what_it_cannot_make(kit: Toolkit) -> None:
+def test_a_toolkit_names_what_it_cannot_make(schedule: NoiseSchedule) -> None:
+    kit = Toolkit(schedule=schedule)
     with pytest.raises(ConfigError, match=r"method\.name"):
-        kit.embedder()
+        kit.embedder("down")
     with pytest.raises(ConfigError, match="reward:"):
         kit.reward()
