@@ -6,7 +6,7 @@ adapter off belong to `models`, which injects them.
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,17 +20,23 @@ def _stay(step: int) -> None:
     del step
 
 
+def _nothing() -> Mapping[str, float]:
+    return {}
+
+
 class Reference(NamedTuple):
     """A reference network and how it follows the policy.
 
     net: called without gradient; None for reference-free methods.
     after_step: called with the number of finished optimizer steps, so that it keeps no counter.
     state: tensors a checkpoint keeps and restores in place; empty if the start determines them.
+    report: numbers worth logging, as they are now.
     """
 
     net: Denoiser | None
     after_step: Callable[[int], None] = _stay
     state: Mapping[str, Tensor] = {}
+    report: Callable[[], Mapping[str, float]] = _nothing
 
 
 def none() -> Reference:
@@ -112,6 +118,69 @@ def refreshed(
 ) -> Reference:
     """Compare with a frozen copy that becomes the policy every `refresh_every` steps."""
     return ema(net, own=own, live=live, decay=0.0, refresh_every=refresh_every)
+
+
+SPENT = "budget.spent"
+"""Name of the flag in a budgeted reference's state; no parameter is called so."""
+
+
+def budgeted(
+    net: Denoiser,
+    *,
+    own: Mapping[str, Tensor],
+    live: Mapping[str, Tensor],
+    refresh_every: int,
+    divergence: Callable[[], float],
+    budget: float,
+    beyond: Literal["freeze", "restart"] = "freeze",
+) -> Reference:
+    """Compare with a copy that follows the policy while it stays near the start.
+
+    Every `refresh_every` steps the policy is measured first: within the budget it becomes the
+    reference; beyond it the reference stays as it is for good (freeze), or goes back to the start
+    and may follow again (restart). 2505.18736, eqs. 7-8; the paper leaves open whether the copy
+    that first exceeds the budget is kept: here it is not made.
+
+    Args:
+        net: a network whose weights are `own`: a copy, or `borrowed`.
+        own: the reference's parameters, changed in place; at first those of the start.
+        live: the policy's parameters under the same names.
+        refresh_every: optimizer steps between measurements.
+        divergence: how far the policy is from the start now.
+        budget: the largest divergence at which the policy is copied.
+        beyond: what happens past it.
+
+    Returns:
+        A reference whose `state` is `own` and whether the budget is spent.
+
+    Raises:
+        ValueError: refresh_every, budget or the names do not fit.
+    """
+    if not budget > 0:
+        raise ValueError(f"reference.budget must be above 0, got {budget}")
+    follow = refreshed(net, own=own, live=live, refresh_every=refresh_every)
+    start = copies(own, device="cpu") if beyond == "restart" else {}
+    spent, last = torch.zeros(()), [0.0]
+
+    @torch.no_grad()
+    def after_step(step: int) -> None:
+        if step % refresh_every or bool(spent):
+            return
+        last[0] = divergence()
+        if last[0] <= budget:
+            follow.after_step(step)
+        elif beyond == "freeze":
+            spent.fill_(1)
+        else:
+            for name, value in start.items():
+                own[name].copy_(value)
+
+    def report() -> Mapping[str, float]:
+        return {"reference_divergence": last[0], "reference_frozen": float(spent)}
+
+    return Reference(
+        net=follow.net, after_step=after_step, state={**own, SPENT: spent}, report=report
+    )
 
 
 def copies(

@@ -55,6 +55,21 @@ class ReferenceConfig(Section):
     refresh_every: Positive = Field(
         default=1, description="optimizer steps between updates: ema, moving"
     )
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="moving: largest change of the mean squared error from the start's at which "
+        "the policy is copied; null copies always",
+    )
+    beyond: Literal["freeze", "restart"] = Field(
+        default="freeze", description="moving: stay for good, or go back to the start"
+    )
+    probe: Positive = Field(
+        default=64, description="moving: preferred images the budget is measured on"
+    )
+    offload: bool = Field(
+        default=False, description="ema, moving: keep its weights in main memory between uses"
+    )
 
 
 class DataConfig(Section):
@@ -75,6 +90,14 @@ class DataConfig(Section):
         default=0.0, description="how often a caption is replaced by the empty one"
     )
     ties: Literal["drop", "soft"] = "drop"
+    labels: str | None = Field(
+        default=None,
+        description="label table of `diffpref label pairs`; its scores replace the data's own",
+    )
+    unpaired: bool = Field(
+        default=False,
+        description="single images: liked if preferred at least once, else disliked",
+    )
     absolute_winners: bool = False
     generators: tuple[str, ...] = ()
     min_side: int = Field(default=0, ge=0)

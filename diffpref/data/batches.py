@@ -1,7 +1,8 @@
 """Windows of cached rows: what one optimizer step is given, as a function of (seed, step)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -60,13 +61,11 @@ class CachedPairs:
 
     def windows(self, first: int = 0) -> Iterator[PreferenceBatch]:
         """Yield this process's part of every window from step `first` on, for ever."""
-        weighted = any(row.weight != 1 for row in self.cache.rows)
         order = Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
         for step, numbers in enumerate(order.windows(first), start=first):
             places = range(self.rank, self.prompts_per_step, self.world)
             positions = [step * self.prompts_per_step + place for place in places]
-            rows = [self.cache.rows[numbers[place]] for place in places]
-            yield self._batch(rows, torch.tensor(positions), weighted)
+            yield self.batch_of([numbers[place] for place in places], torch.tensor(positions))
 
     def window(self, step: int) -> PreferenceBatch:
         """Return this process's part of the window of one step."""
@@ -80,11 +79,21 @@ class CachedPairs:
             found.setdefault((len(row.images), *target), []).append(number)
         return list(found.values())
 
-    def _batch(
-        self, rows: list[CachedRow], positions: Int[Tensor, " b"], weighted: bool
+    @cached_property
+    def _weighted(self) -> bool:
+        return any(row.weight != 1 for row in self.cache.rows)
+
+    def batch_of(
+        self, numbers: Sequence[int], positions: Int[Tensor, " b"], *, drop: bool = True
     ) -> PreferenceBatch:
+        """Return the rows of these numbers, drawn with these positions.
+
+        All must be of one group; without `drop` every caption is kept.
+        """
+        rows = [self.cache.rows[number] for number in numbers]
         draws = Draws(self.seed, positions)
-        dropped = (draws.uniform("drop") < self.caption_drop).tolist()
+        share = self.caption_drop if drop else 0.0
+        dropped = (draws.uniform("drop") < share).tolist()
         prompts = tuple("" if drop else row.prompt for row, drop in zip(rows, dropped, strict=True))
         weights = torch.tensor([row.weight for row in rows])
         return PreferenceBatch(
@@ -93,7 +102,7 @@ class CachedPairs:
             score=torch.tensor([row.scores for row in rows]),
             positions=positions,
             prompts=tuple(row.prompt for row in rows),
-            weight=weights if weighted else None,
+            weight=weights if self._weighted else None,
             time_ids=self._time_ids(rows),
             uncond=self.cache.conditioning(("",)).map(lambda x: x.expand(len(rows), *x.shape[1:])),
         )

@@ -25,6 +25,7 @@ class RowCode(StrEnum):
     MISSING_SIDE = "row-missing-side"
     MISSING_CAPTION = "row-missing-caption"
     DAMAGED_FILE = "row-damaged-file"
+    NO_LABEL = "row-no-label"
 
     @property
     def meaning(self) -> str:
@@ -49,6 +50,7 @@ _MEANING = {
     RowCode.MISSING_SIDE: "the stem is in one of the two folders only",
     RowCode.MISSING_CAPTION: "there is neither a .txt of this stem nor a line in captions.jsonl",
     RowCode.DAMAGED_FILE: "a file of the data set cannot be read to its end",
+    RowCode.NO_LABEL: "the label table knows nothing of one of the images",
 }
 
 HARMLESS = frozenset({RowCode.UNLABELLED.value})

@@ -51,13 +51,13 @@ def perceptual(
     made: list[Embedder] = []
 
     def extend(point: Noised, draws: Draws) -> Noised:
+        if not made:  # the first draw precedes the first step: the weights are the start's
+            made.append(embedder(layer))
         k = len(point) // len(point.score)
         z = draws.normal("step noise", tuple(point.x_t.shape[1:])).repeat_interleave(k, dim=0)
         return replace(point, step_noise=z.to(point.noise))
 
     def residual(net: Denoiser, point: Noised) -> Measure:
-        if not made:
-            made.append(embedder(layer))
         eps = widen(net(point.x_t, point.t, point.cond))
         guess = _stepped(schedule, point, eps)
         with torch.no_grad():

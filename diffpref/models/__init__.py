@@ -1,6 +1,7 @@
 """Stock diffusion models behind our own words: load, encode, denoise, adapt, save."""
 
 from diffpref.models.bundle import Bundle
+from diffpref.models.embedder import UNetEmbedder, embedder_of
 from diffpref.models.family import FAMILIES, LORA_TARGETS, SD15, SDXL, Family
 from diffpref.models.load import DTYPES, load_bundle
 from diffpref.models.lora import (
@@ -31,7 +32,9 @@ __all__ = [
     "Bundle",
     "Family",
     "UNetDenoiser",
+    "UNetEmbedder",
     "adapters_off",
+    "embedder_of",
     "fingerprint",
     "freeze",
     "frozen_copy",

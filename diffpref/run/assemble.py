@@ -10,10 +10,11 @@ from torch import nn
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
+from diffpref.data.batches import CachedPairs
 from diffpref.data.cache import Cache
 from diffpref.draws import RNG_SCHEME
 from diffpref.errors import DataError
-from diffpref.models import Bundle, make_denoiser, trainable_parameters
+from diffpref.models import Bundle, embedder_of, make_denoiser, trainable_parameters
 from diffpref.run.data import windows_of
 from diffpref.run.folder import versions
 from diffpref.run.references import make_reference
@@ -53,10 +54,6 @@ def assemble(
     """
     cache.require(bundle)
     check_rows(config, cache)
-    kit = Toolkit(schedule=bundle.schedule)
-    method = config.method
-    objective = build_objective(method.name, kit, method.settings, config.parts)
-    learner = make_learner(config, accelerator, bundle, objective)
     source = windows_of(
         config.data,
         cache,
@@ -66,6 +63,10 @@ def assemble(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
+    kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
+    method = config.method
+    objective = build_objective(method.name, kit, method.settings, config.parts)
+    learner = make_learner(config, accelerator, bundle, objective, source)
     return Assembled(
         config=config,
         bundle=bundle,
@@ -84,28 +85,44 @@ def check_rows(config: RunConfig, cache: Cache) -> None:
     Raises:
         DataError: names the first such row.
     """
-    method = find_method(config.method.name)
+    name, unit = config.method.name, find_method(config.method.name).data
     for row in cache.rows:
         count = len(row.images)
-        if method.data == "pairs" and count != 2:
+        if unit == "pairs" and count != 2:
             raise DataError(
-                f"{config.method.name} learns from pairs, and this row has {count} images",
+                f"{name} learns from pairs, and this row has {count} images",
                 where=row.where,
                 hint="split ranked lists into pairs, or choose another method",
             )
-        if count == 1 and not row.scores[0] > 0:
+        if unit == "lists" and count < 2:
             raise DataError(
-                f"{config.method.name} would learn this disliked image as if it were liked",
+                f"{name} learns from rankings, and this row has one image",
                 where=row.where,
-                hint="leave disliked single images out",
+                hint="give at least two images per prompt, or choose method: sft",
+            )
+        if unit == "unpaired" and count != 1:
+            raise DataError(
+                f"{name} learns from single images, and this row has {count}",
+                where=row.where,
+                hint="set data.unpaired: true",
+            )
+        if unit == "images" and count == 1 and not row.scores[0] > 0:
+            raise DataError(
+                f"{name} would learn this disliked image as if it were liked",
+                where=row.where,
+                hint="leave disliked single images out, or choose method: diffusion_kto",
             )
 
 
 def make_learner(
-    config: RunConfig, accelerator: Accelerator, bundle: Bundle, objective: AnyObjective
+    config: RunConfig,
+    accelerator: Accelerator,
+    bundle: Bundle,
+    objective: AnyObjective,
+    pairs: CachedPairs,
 ) -> Learner[Any]:
     """Return what learns: the policy behind accelerate's wrapper, the reference on the bare net."""
-    reference = make_reference(config.reference, bundle)
+    reference = make_reference(config.reference, bundle, pairs)
     parameters = trainable_parameters(bundle.unet)
     settings = config.optimizer
     optimizer = make_optimizer(

@@ -8,15 +8,21 @@ from diffpref.data.batches import CachedPairs
 from diffpref.data.build import build_cache
 from diffpref.data.cache import Cache
 from diffpref.data.filters import Filters
+from diffpref.data.labels import relabelled
 from diffpref.data.plan import CacheSettings
 from diffpref.data.readers import RecordSource, open_records
+from diffpref.data.unpair import unpaired
 from diffpref.models import Bundle
 
 Progress = Callable[[int, int | None], None]
 
 
 def source_of(config: DataConfig) -> RecordSource:
-    return open_records(config.source, format=config.format, split=config.split)
+    """Return the records a run learns from, relabelled and taken apart as it asks."""
+    source = open_records(config.source, format=config.format, split=config.split)
+    if config.labels is not None:
+        source = relabelled(source, Path(config.labels))
+    return unpaired(source) if config.unpaired else source
 
 
 def filters_of(config: DataConfig) -> Filters:

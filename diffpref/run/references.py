@@ -2,6 +2,7 @@
 
 from diffpref import references
 from diffpref.config.schema import ReferenceConfig
+from diffpref.data.batches import CachedPairs
 from diffpref.models import (
     Bundle,
     adapters_off,
@@ -10,13 +11,14 @@ from diffpref.models import (
     trainable_parameters,
 )
 from diffpref.references import Reference
+from diffpref.run.probe import make_probe
 
 
-def make_reference(config: ReferenceConfig, bundle: Bundle) -> Reference:
+def make_reference(config: ReferenceConfig, bundle: Bundle, pairs: CachedPairs) -> Reference:
     """Return the reference; call it after the adapter is in place and before training starts.
 
     `ema` and `moving` hold a second set of the trainable parameters only: with a LoRA that is a
-    second adapter on one network.
+    second adapter on one network. A budget is measured on images of `pairs`.
     """
     policy = make_denoiser(bundle.unet, bundle)
     if config.kind == "none":
@@ -26,10 +28,20 @@ def make_reference(config: ReferenceConfig, bundle: Bundle) -> Reference:
     if config.kind == "frozen":
         return references.frozen(make_denoiser(frozen_copy(bundle.unet), bundle))
     live = trainable_parameters(bundle.unet)
-    own = references.copies(live)
+    own = references.copies(live, device="cpu" if config.offload else None)
     net = references.borrowed(policy, own=own, live=live)
-    if config.kind == "moving":
+    if config.kind == "ema":
+        return references.ema(
+            net, own=own, live=live, decay=config.decay, refresh_every=config.refresh_every
+        )
+    if config.budget is None:
         return references.refreshed(net, own=own, live=live, refresh_every=config.refresh_every)
-    return references.ema(
-        net, own=own, live=live, decay=config.decay, refresh_every=config.refresh_every
+    return references.budgeted(
+        net,
+        own=own,
+        live=live,
+        refresh_every=config.refresh_every,
+        divergence=make_probe(pairs, policy, bundle.schedule, config.probe),
+        budget=config.budget,
+        beyond=config.beyond,
     )

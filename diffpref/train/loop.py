@@ -104,6 +104,7 @@ class Loop:
             values |= health.report()
             values["seconds"] = round(state.seconds, 3)
             values["skipped_steps"] = state.skipped_steps
+            values |= self.learner.reference.report()
             self.log.metrics(state.step, finite(values))
         self.hooks.on_step(state.step, values)
 
