@@ -132,7 +132,8 @@ class PreferenceObjective(Generic[P]):
         policy, metrics = self._guarded(policy, label)
         ours = _explained(policy).view(shape)
         theirs = None if reference is None else _explained(reference).view(shape)
-        metrics |= health(ours.detach(), theirs, label)
+        seen = single_health if self.loss.unit == "unpaired" else health
+        metrics |= seen(ours.detach(), theirs, label)
         metrics["t"] = t.to(policy.dtype)
         weight = torch.ones_like(ours[:, 0]) if point.weight is None else point.weight.to(ours)
         if isinstance(self.loss, PairLoss):
@@ -188,12 +189,9 @@ def health(policy: PerImage, reference: PerImage | None, label: PerImage) -> dic
     winner_error, loser_error: mean squared errors. winner_drift, loser_drift: log pi / pi_ref of
     the preferred and the other images, above 0 where the policy explains them better than the
     reference; only with a reference. margin: their difference. implicit_accuracy: 1 where the
-    highest log ratio is a preferred image's; ties in either count 1/2. A single image is a winner
-    with label 1 and a loser with label 0; a value of the other kind is then NaN, and the values
-    about losers exist only where there are some.
+    highest log ratio is a preferred image's; ties in either count 1/2. Values about the other
+    images exist from two images per prompt.
     """
-    if label.shape[1] == 1 and bool((label == 0).any()):
-        return _single_health(policy, reference, label)
     top = _share(label == label.amax(dim=1, keepdim=True))
     low = _share(label == label.amin(dim=1, keepdim=True))
     metrics = {"winner_error": -2 * (top * policy).sum(dim=1)}
@@ -212,10 +210,13 @@ def health(policy: PerImage, reference: PerImage | None, label: PerImage) -> dic
     return metrics
 
 
-def _single_health(
+def single_health(
     policy: PerImage, reference: PerImage | None, label: PerImage
 ) -> dict[str, PerPrompt]:
-    """Return the errors and drifts of images that are each liked or disliked."""
+    """Return the errors and drifts of single images: winners were liked, losers disliked.
+
+    An image's value of the other kind is NaN.
+    """
     liked, error = label[:, 0] > 0, -2 * policy[:, 0]
     found = (
         {"error": error}

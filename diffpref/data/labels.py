@@ -222,9 +222,7 @@ def _wins(columns: Sequence[Sequence[float]]) -> tuple[float, ...]:
     if size == 1:
         return (1.0,)
     share = 1 / (len(columns) * (size - 1))
-    return tuple(
-        share * sum(_beaten(column, place) for column in columns) for place in range(size)
-    )
+    return tuple(share * sum(_beaten(column, place) for column in columns) for place in range(size))
 
 
 def _beaten(column: Sequence[float], place: int) -> float:
