@@ -4,91 +4,77 @@
     python scripts/leaderboard.py --only inpo,smpo   # some rows; what is done is kept
     python scripts/leaderboard.py --table            # write the table of what is done
 
-Every run is kept under --work by its key (configuration hash, seed, split), so that the board may
-be stopped at any time and goes on where it was.
+Every run is kept in OUT/leaderboard-<form>.runs.jsonl by its key (configuration hash, seed, split),
+so that the board may be stopped at any time, and goes on where it was, also on another machine.
 """
 
 import argparse
-import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffpref.cli.machine import gemm_gflops, processor
-from diffpref.config import dump_config
+from diffpref.config import RunConfig
 from diffpref.errors import DiffprefError, nearest
 from diffpref.evaluate.winrate import win_rate
-from diffpref.io import write_json
+from diffpref.io import Journal
 from scripts.board.material import overrides_of
 from scripts.board.rows import FORMS, REFERENCE_ROW, ROWS, Row
-from scripts.board.runs import config_of, images_of, keep, kept, scores_of, train
-from scripts.board.table import write_table
-
-ORACLE = "world-oracle"
+from scripts.board.runs import config_of, facts_of, images_of, prompts_of, train
+from scripts.board.table import Facts, scores, write_table
 
 
 class Board:
-    """The runs of one form, made when asked for and kept."""
+    """The runs of one form, made when asked for and kept in one file."""
 
-    def __init__(self, form_name: str, work: Path) -> None:
-        self.name, self.form, self.work = form_name, FORMS[form_name], work / form_name
+    def __init__(self, form: str, work: Path, results: Path) -> None:
+        self.name, self.form, self.work = form, FORMS[form], work / form
+        self.journal = Journal(results / f"leaderboard-{form}.runs.jsonl")
+        self.done = {str(line["key"]): line for line in self.journal.read()}
+        self._base: dict[str, Tensor] = {}
+        results.mkdir(parents=True, exist_ok=True)
 
-    def base(self, split: str) -> tuple[Tensor, dict[str, Any]]:
-        """Return the base's images of a split and their scores."""
-        path = self.work / "results" / f"base-{split}"
-        if kept(path) is None:
-            images, prompts = images_of("builtin:base", self.form, split)
-            keep(path, images, {"scores": scores_of(images, prompts)})
-        found = kept(path)
-        assert found is not None
-        return found
+    def base(self, split: str) -> Facts:
+        """Return the facts of the base's images of a split."""
+        images = self._base_images(split)
+        return self._kept(f"base-{split}", lambda: {"row": "base", **self._facts(images, split)})
 
-    def run(
-        self, name: str, *, lr: float, seed: int, split: str, draws: int
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the images and facts of one run of a row, training it if nobody has."""
-        row = ROWS[name]
-        config = config_of(
-            row,
-            self.form,
-            data=overrides_of(row.data, self.work),
-            draws=draws,
-            lr=lr,
-            seed=seed,
-            cache=self.work / "cache",
-        )
-        text = dump_config(config).replace(str(self.work), "WORK")
-        key = blake2b(text.encode(), digest_size=6).hexdigest()
-        path = self.work / "results" / f"{name}-{key}-{seed}-{split}"
-        found = kept(path)
-        if found is not None:
-            return found
-        folder = self.work / "runs" / f"{name}-{key}"
-        shutil.rmtree(folder, ignore_errors=True)
-        facts = train(config, folder)
-        images, prompts = images_of(str(folder), self.form, split)
-        facts |= {"lr": lr, "seed": seed, "draws": draws, "scores": scores_of(images, prompts)}
-        keep(path, images, facts)
-        shutil.rmtree(folder, ignore_errors=True)
-        found = kept(path)
-        assert found is not None
-        return found
+    def run(self, name: str, *, lr: float, seed: int, split: str, draws: int) -> Facts:
+        """Return the facts of one run of a row, training it if nobody has."""
+        config = self.config(name, lr=lr, seed=seed, draws=draws)
+        # Defaults are left out, so that a new setting does not make old runs strangers.
+        text = config.model_dump_json(exclude_defaults=True).replace(str(self.work), "WORK")
+        key = f"{name}-{blake2b(text.encode(), digest_size=6).hexdigest()}-{seed}-{split}"
+
+        def make() -> Facts:
+            folder = self.work / "runs" / key
+            shutil.rmtree(folder, ignore_errors=True)
+            cost = train(config, folder)
+            images, _ = images_of(str(folder), self.form, split)
+            shutil.rmtree(folder, ignore_errors=True)
+            about = {"row": name, "split": split, "lr": lr, "seed": seed, "draws": draws}
+            return {**about, **cost, **self._facts(images, split, self._base_images(split))}
+
+        return self._kept(key, make)
+
+    def config(self, name: str, *, lr: float, seed: int, draws: int) -> RunConfig:
+        row, data = ROWS[name], overrides_of(ROWS[name].data, self.work)
+        cache = self.work / "cache"
+        return config_of(row, self.form, data=data, draws=draws, lr=lr, seed=seed, cache=cache)
 
     def best_rate(self, name: str) -> float:
         """Return the learning rate that wins most often on the validation prompts."""
-        base = _scores(self.base("validation")[1])
+        base = scores(self.base("validation"))
         won: dict[float, tuple[float, float]] = {}
         for lr in self.form.rates:
-            _, facts = self.run(
-                name, lr=lr, seed=0, split="validation", draws=self.form.search_draws
-            )
-            ours = _scores(facts)
+            facts = self.run(name, lr=lr, seed=0, split="validation", draws=self.form.search_draws)
+            ours = scores(facts)
             won[lr] = (win_rate(ours[:, None], base[:, None]).rate, float(ours.mean()))
         return max(won, key=lambda lr: won[lr])
 
@@ -96,49 +82,58 @@ class Board:
         """Return how many pairs a row may draw."""
         if row.afford is None:
             return self.form.draws
-        costs = {}
+        costs: dict[str, float] = {}
         for name in (REFERENCE_ROW, row.afford):
             lr = self.best_rate(name)
-            _, facts = self.run(name, lr=lr, seed=0, split="test", draws=self.form.draws)
+            facts = self.run(name, lr=lr, seed=0, split="test", draws=self.form.draws)
             costs[name] = facts["unet_units"]
         return round(self.form.draws * costs[REFERENCE_ROW] / costs[row.afford])
 
-    def row(self, name: str, *, quiet: bool = False) -> list[tuple[Tensor, dict[str, Any]]]:
+    def row(self, name: str) -> list[Facts]:
         """Return a row's test runs, one per seed."""
-        row = ROWS[name]
-        lr, draws = self.best_rate(name), self.draws(row)
-        runs = []
+        lr, draws = self.best_rate(name), self.draws(ROWS[name])
+        runs: list[Facts] = []
         for seed in self.form.seeds:
-            images, facts = self.run(name, lr=lr, seed=seed, split="test", draws=draws)
-            runs.append((images, facts))
-            if quiet:
-                continue
-            rate = win_rate(_scores(facts)[:, None], _scores(self.base("test")[1])[:, None])
+            facts = self.run(name, lr=lr, seed=seed, split="test", draws=draws)
+            runs.append(facts)
+            rate = win_rate(scores(facts)[:, None], scores(self.base("test"))[:, None])
             say(
                 f"{name} seed {seed} lr {lr:g}: {rate.rate:.3f} ({rate.low:.3f} to {rate.high:.3f})"
                 f" in {facts['seconds']:.0f} s"
             )
         return runs
 
-    def finished(self) -> dict[str, list[tuple[Tensor, dict[str, Any]]]]:
-        """Return the rows that have all their runs; trains nothing."""
-        path = self.work / "rows.json"
-        names = json.loads(path.read_text()) if path.exists() else []
-        return {name: self.row(name, quiet=True) for name in ROWS if name in names}
+    def finished(self) -> dict[str, list[Facts]]:
+        """Return the rows that have a run of every seed."""
+        rows: dict[str, dict[int, Facts]] = {}
+        for line in self.done.values():
+            if line.get("split") == "test" and line["row"] in ROWS:
+                rows.setdefault(str(line["row"]), {})[int(line["seed"])] = line
+        seeds = self.form.seeds
+        return {
+            name: [rows[name][seed] for seed in seeds]
+            for name in ROWS
+            if set(seeds) <= rows.get(name, {}).keys()
+        }
 
-    def mark(self, name: str) -> None:
-        path = self.work / "rows.json"
-        names = json.loads(path.read_text()) if path.exists() else []
-        write_json(path, sorted({*names, name}))
+    def _kept(self, key: str, make: Callable[[], Facts]) -> Facts:
+        if key not in self.done:
+            self.done[key] = {"key": key, **make()}
+            self.journal.append(self.done[key])
+        return self.done[key]
+
+    def _facts(self, images: Tensor, split: str, base: Tensor | None = None) -> Facts:
+        return facts_of(images, prompts_of(self.form, split), base)
+
+    def _base_images(self, split: str) -> Tensor:
+        if split not in self._base:
+            self._base[split], _ = images_of("builtin:base", self.form, split)
+        return self._base[split]
 
 
 def say(sentence: str) -> None:
     sys.stderr.write(sentence + "\n")
     sys.stderr.flush()
-
-
-def _scores(facts: dict[str, Any]) -> Tensor:
-    return torch.tensor(facts["scores"][ORACLE])
 
 
 def main() -> int:
@@ -155,11 +150,10 @@ def main() -> int:
     for name in names:
         if name not in ROWS:
             parser.error(f"'{name}' is not a row; {nearest(name, ROWS)}")
-    board, failed = Board(given.form, given.work), []
+    board, failed = Board(given.form, given.work, given.out), []
     for name in [] if given.table else names:
         try:
             board.row(name)
-            board.mark(name)
         except DiffprefError as error:
             failed.append(name)
             say(f"{name}: {error}")

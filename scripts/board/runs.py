@@ -13,11 +13,11 @@ from diffpref.assets import find_config
 from diffpref.config import RunConfig, load_config
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.evaluate.subject import open_model
-from diffpref.io import load_weights, read_json, save_tensors, write_json
 from diffpref.models.sample import sample
 from diffpref.models.sample_settings import SampleSettings
 from diffpref.rewards import load_scorer
 from diffpref.run.execute import Watch, execute
+from scripts.board.measures import diversity, drift
 from scripts.board.rows import Form, Row
 
 SCORERS = ("world-oracle", "world-fidelity", "world-reward")
@@ -92,30 +92,27 @@ def train(config: RunConfig, folder: Path) -> dict[str, float]:
     }
 
 
+def prompts_of(form: Form, split: str) -> tuple[str, ...]:
+    count = form.test_prompts if split == "test" else form.validation_prompts
+    return tuple(read_prompts(f"builtin:prompts/{split}", limit=count))
+
+
 def images_of(model: str, form: Form, split: str) -> tuple[Tensor, tuple[str, ...]]:
     """Return the model's images of the split's prompts from the common noise."""
-    count = form.test_prompts if split == "test" else form.validation_prompts
-    prompts = read_prompts(f"builtin:prompts/{split}", limit=count)
+    prompts = prompts_of(form, split)
     how = SampleSettings(steps=form.sampler_steps)
     images = sample(open_model(model).bundle, prompts, seed=SAMPLE_SEED, settings=how)
     # What is scored is what would be saved: eight bits per channel.
-    return (images * 255).round() / 255, tuple(prompts)
+    return (images * 255).round() / 255, prompts
 
 
-def scores_of(images: Tensor, prompts: tuple[str, ...]) -> dict[str, list[float]]:
-    return {name: load_scorer(name).score(images, prompts).values.tolist() for name in SCORERS}
-
-
-def keep(path: Path, images: Tensor, facts: dict[str, Any]) -> None:
-    """Write images beside the facts; the facts last, they mark the result as finished."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(path.with_suffix(".safetensors"), {"images": (images * 255).round().byte()})
-    write_json(path.with_suffix(".json"), facts)
-
-
-def kept(path: Path) -> tuple[Tensor, dict[str, Any]] | None:
-    """Return what `keep` wrote, or None."""
-    if not path.with_suffix(".json").is_file():
-        return None
-    images = load_weights(path.with_suffix(".safetensors"))["images"].float() / 255
-    return images, read_json(path.with_suffix(".json"))
+def facts_of(images: Tensor, prompts: tuple[str, ...], base: Tensor | None) -> dict[str, Any]:
+    """Return what the board keeps of a model's images: the oracle's scores one by one."""
+    found = {name: load_scorer(name).score(images, prompts).values for name in SCORERS}
+    return {
+        "oracle": [round(value, 4) for value in found["world-oracle"].tolist()],
+        "fidelity": float(found["world-fidelity"].mean()),
+        "reward": float(found["world-reward"].mean()),
+        "diversity": diversity(images),
+        "drift": 0.0 if base is None else drift(images, base),
+    }

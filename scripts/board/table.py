@@ -8,29 +8,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffpref.evaluate.winrate import outcomes
 from diffpref.io import write_atomic, write_json
 from scripts.board.figure import draw
-from scripts.board.measures import diversity, drift
 from scripts.board.rows import REFERENCE_ROW, ROWS
 from scripts.board.statistics import bootstrapped, holm
 
-Runs = Sequence[tuple[Tensor, dict[str, Any]]]
-"""One row's images and facts per training seed."""
+Facts = dict[str, Any]
+"""What the board keeps of one run."""
+
+
+def scores(facts: Facts) -> Tensor:
+    return torch.tensor(facts["oracle"])
 
 
 def write_table(
     out: Path,
-    rows: Mapping[str, Runs],
-    base: tuple[Tensor, dict[str, Any]],
+    rows: Mapping[str, Sequence[Facts]],
+    base: Facts,
     about: Mapping[str, Any],
 ) -> None:
     """Write leaderboard.json, .md and .png of the rows that are finished."""
-    seeds = len(about["settings"]["seeds"])
-    theirs = _scores([base] * seeds, "world-oracle")
-    rivals = _scores(rows[REFERENCE_ROW], "world-oracle")
-    ours = {name: _scores(runs, "world-oracle") for name, runs in rows.items()}
-    n = about["settings"]["test_prompts"]
+    ours = {name: _by_seed(runs) for name, runs in rows.items()}
+    theirs = _by_seed([base] * len(about["settings"]["seeds"]))
+    n = len(theirs)
     against_base = holm({name: bootstrapped(own, theirs) for name, own in ours.items()}, n)
+    rivals = ours[REFERENCE_ROW]
     others = {name: own for name, own in ours.items() if name != REFERENCE_ROW}
     against_dpo = holm({name: bootstrapped(own, rivals) for name, own in others.items()}, n)
     table = {
@@ -38,26 +41,20 @@ def write_table(
             **asdict(ROWS[name]),
             "vs_base": asdict(against_base[name]),
             "vs_dpo": asdict(against_dpo[name]) if name in against_dpo else None,
-            "utility_gain": float((ours[name] - theirs).mean()),
-            "fidelity": float(_scores(runs, "world-fidelity").mean()),
-            "reward": float(_scores(runs, "world-reward").mean()),
-            "diversity": _mean([diversity(images) for images, _ in runs]),
-            "drift": _mean([drift(images, base[0]) for images, _ in runs]),
-            "lr": runs[0][1]["lr"],
-            "draws": runs[0][1]["draws"],
-            "seconds": _mean([facts["seconds"] for _, facts in runs]),
-            "unet_units": _mean([facts["unet_units"] for _, facts in runs]),
+            "by_seed": [
+                float(outcomes(own[:, [s]], theirs[:, [s]]).mean()) for s in range(own.shape[1])
+            ],
+            "utility_gain": float((own - theirs).mean()),
+            **{what: _mean(runs, what) for what in MEANS},
+            "lr": runs[0]["lr"],
+            "draws": runs[0]["draws"],
         }
-        for name, runs in rows.items()
+        for (name, runs), own in zip(rows.items(), ours.values(), strict=True)
     }
     whole = {
         **about,
         "device": "cpu, fp32",
-        "base": {
-            "fidelity": float(_scores([base], "world-fidelity").mean()),
-            "reward": float(_scores([base], "world-reward").mean()),
-            "diversity": diversity(base[0]),
-        },
+        "base": {what: base[what] for what in ("fidelity", "reward", "diversity")},
         "rows": table,
         "missing": [name for name in ROWS if name not in table],
     }
@@ -102,6 +99,8 @@ def markdown(whole: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+MEANS = ("fidelity", "reward", "diversity", "drift", "seconds", "unet_units")
+
 HEAD = [
     "| row | learns from | vs base | vs Diffusion-DPO | utility | fidelity | diversity | drift "
     "| lr | pairs | UNet work | train s |",
@@ -122,9 +121,9 @@ def _rate(rate: Mapping[str, float] | None) -> str:
     return "" if rate is None else f"{rate['rate']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
 
 
-def _scores(runs: Runs, scorer: str) -> Tensor:
-    return torch.tensor([facts["scores"][scorer] for _, facts in runs]).T
+def _by_seed(runs: Sequence[Facts]) -> Tensor:
+    return torch.stack([scores(facts) for facts in runs], dim=1)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(runs: Sequence[Facts], what: str) -> float:
+    return sum(float(facts[what]) for facts in runs) / len(runs)
