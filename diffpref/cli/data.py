@@ -9,7 +9,7 @@ import typer
 from diffpref.cli import data_options as options
 from diffpref.cli.app import verb_app, write_json
 from diffpref.cli.data_report import write_bad, write_done, write_report
-from diffpref.cli.progress import progress_bar
+from diffpref.cli.progress import progress_bar, progress_bars
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,9 +87,20 @@ def cache(
     max_bad_fraction: options.MaxBad = 0.05,
     prune: options.Prune = False,
     max_gb: options.MaxGb = None,
+    inversion: options.Inversion = None,
+    change: options.Change = None,
     json: options.Json = False,
 ) -> None:
-    """Encode images and captions once; repeat it to resume. With --prune, SOURCE may be absent."""
+    """Encode images and captions once; repeat it to resume. With --prune, SOURCE may be absent.
+
+    --inversion CONFIG keeps also what a run of that configuration would compute without gradient:
+    inverted (or noised) latents and the reference's measurements, data.draws_per_row times per
+    row. Training with data.recall=true then runs the policy only. Needs a frozen reference, which
+    also inverts (method.network=reference).
+    """
+    if inversion is not None:
+        _keep_points(inversion, change or [], json)
+        return
     from diffpref.data.plan import CacheSettings
     from diffpref.data.readers import open_records
 
@@ -118,6 +129,22 @@ def cache(
         limit = None if max_gb is None else int(max_gb * GIGABYTE)
         done["pruned"] = asdict(prune_cache(out, max_bytes=limit))
     write_json(done) if json else write_done(done)
+
+
+def _keep_points(name: str, changes: list[str], json: bool) -> None:
+    from diffpref.config import load_config
+    from diffpref.run.execute import Watch, precompute
+
+    config = load_config(name, [*changes, "data.recall=true"])
+    with progress_bars() as bar:
+        watch = Watch(caching=bar("caching", "rows"), remembering=bar("keeping points", "draws"))
+        folder = precompute(config, watch)
+    done = {"cache": str(folder), "draws_per_row": config.data.draws_per_row}
+    if json:
+        write_json(done)
+    else:
+        typer.echo(f"{done['draws_per_row']} points per row are kept in {folder}")
+        typer.echo(f"use them: diffpref train {name} {' '.join(changes)} data.recall=true")
 
 
 @app.command()

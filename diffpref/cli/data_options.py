@@ -65,3 +65,13 @@ MaxGb = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 Folder = Annotated[Path, typer.Argument(help="The cache folder.")]
+Inversion = Annotated[
+    str | None,
+    typer.Option(
+        "--inversion", metavar="CONFIG", help="Keep the points of this run, see above; no SOURCE."
+    ),
+]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A change to CONFIG; may be repeated."),
+]

@@ -114,6 +114,7 @@ def watching(config: "RunConfig", bar: Bars) -> "Watch":
 
     return Watch(
         caching=cached,
+        remembering=bar("keeping points", "draws") if config.data.recall else None,
         assembled=lambda run: say("\n".join(header(run))),
         step=step,
         say=say,

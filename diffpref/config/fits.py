@@ -72,9 +72,22 @@ def _check_data(config: RunConfig) -> None:
         hint = "remove data.unpaired, or choose method: diffusion_kto"
         what = f"{name} does not learn from single images that are each liked or disliked"
         raise ConfigError(what, where="data.unpaired", hint=hint)
+    if data.recall:
+        _check_recall(config)
     if data.unpaired and data.absolute_winners:
         hint = "set one of data.absolute_winners and data.unpaired"
         raise ConfigError("single images win nothing", where="data.absolute_winners", hint=hint)
+
+
+def _check_recall(config: RunConfig) -> None:
+    if config.data.draws_per_row is None:
+        hint = "set data.draws_per_row: 4, for example"
+        what = "endless draws cannot be kept"
+        raise ConfigError(what, where="data.recall", hint=hint)
+    if config.reference.kind not in {"frozen", "adapters_off"}:
+        what = f"a reference of kind {config.reference.kind} has no side that could be kept"
+        hint = "set reference.kind: adapters_off (LoRA) or frozen, or data.recall: false"
+        raise ConfigError(what, where="reference.kind", hint=hint)
 
 
 def _check_saving(config: RunConfig) -> None:

@@ -89,6 +89,14 @@ class DataConfig(Section):
     caption_drop: Share = Field(
         default=0.0, description="how often a caption is replaced by the empty one"
     )
+    draws_per_row: Positive | None = Field(
+        default=None, description="K draws of (t, noise) per row, in turn; null draws anew for ever"
+    )
+    recall: bool = Field(
+        default=False,
+        description="compute noisy latents and the reference's side once per draw, and keep them "
+        "in the cache; needs draws_per_row",
+    )
     ties: Literal["drop", "soft"] = "drop"
     labels: str | None = Field(
         default=None,

@@ -34,6 +34,8 @@ class CachedPairs:
     prompts_per_step: prompts of one optimizer step over all processes.
     time_ids: `family.time_ids` of the model.
     caption_drop: how often a caption is replaced by the empty one.
+    draws_per_row: K, if a row has only K different draws, which it goes through in turn; its v-th
+        visit then has the position row * K + v mod K instead.
     """
 
     cache: Cache
@@ -41,6 +43,7 @@ class CachedPairs:
     prompts_per_step: int
     time_ids: TimeIds
     caption_drop: float = 0.0
+    draws_per_row: int | None = None
     rank: int = 0
     world: int = 1
 
@@ -61,11 +64,24 @@ class CachedPairs:
 
     def windows(self, first: int = 0) -> Iterator[PreferenceBatch]:
         """Yield this process's part of every window from step `first` on, for ever."""
-        order = Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
-        for step, numbers in enumerate(order.windows(first), start=first):
+        for step, visits in enumerate(self.order.visits(first), start=first):
             places = range(self.rank, self.prompts_per_step, self.world)
-            positions = [step * self.prompts_per_step + place for place in places]
-            yield self.batch_of([numbers[place] for place in places], torch.tensor(positions))
+            chosen = [visits[place] for place in places]
+            positions = [
+                self._position(step * self.prompts_per_step + place, *visits[place])
+                for place in places
+            ]
+            yield self.batch_of([row for row, _ in chosen], torch.tensor(positions))
+
+    def _position(self, place: int, row: int, visit: int) -> int:
+        """Return what keys a prompt's draws: its place in the run, or one of K per row."""
+        k = self.draws_per_row
+        return place if k is None else row * k + visit % k
+
+    @property
+    def order(self) -> Order:
+        """Which rows make up every window, over all processes."""
+        return Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
 
     def window(self, step: int) -> PreferenceBatch:
         """Return this process's part of the window of one step."""

@@ -26,6 +26,11 @@ class Order:
 
     def windows(self, first: int = 0) -> Iterator[list[int]]:
         """Yield the row numbers of every window from step `first` on, for ever."""
+        for window in self.visits(first):
+            yield [row for row, _ in window]
+
+    def visits(self, first: int = 0) -> Iterator[list[tuple[int, int]]]:
+        """Yield (row number, how often the row came before) of every window from `first` on."""
         for step, (group, turn) in enumerate(self._turns()):
             if step >= first:
                 yield self._rows(group, turn)
@@ -44,13 +49,13 @@ class Order:
             turns[group] += 1
             heapreplace(waiting, (due + Fraction(total, len(self.groups[group])), group))
 
-    def _rows(self, group: int, turn: int) -> list[int]:
+    def _rows(self, group: int, turn: int) -> list[tuple[int, int]]:
         rows = self.groups[group]
-        numbers: list[int] = []
+        numbers: list[tuple[int, int]] = []
         at, end = turn * self.size, (turn + 1) * self.size
         while at < end:
             epoch, offset = divmod(at, len(rows))
             order = permutation(self.seed, epoch, len(rows))[offset : offset + end - at]
-            numbers.extend(rows[int(index)] for index in order)
+            numbers.extend((rows[int(index)], epoch) for index in order)
             at += len(order)
         return numbers

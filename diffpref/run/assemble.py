@@ -12,11 +12,15 @@ from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
 from diffpref.data.batches import CachedPairs
 from diffpref.data.cache import Cache
+from diffpref.data.shelf import open_shelf
 from diffpref.draws import RNG_SCHEME
-from diffpref.errors import DataError
+from diffpref.errors import ConfigError, DataError
 from diffpref.models import Bundle, embedder_of, make_denoiser, trainable_parameters
+from diffpref.objective import PreferenceObjective
+from diffpref.references import Reference
 from diffpref.run.data import windows_of
 from diffpref.run.folder import versions
+from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf_of
 from diffpref.run.references import make_reference
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
@@ -42,9 +46,15 @@ class Assembled:
 
 
 def assemble(
-    config: RunConfig, accelerator: Accelerator, bundle: Bundle, cache: Cache
+    config: RunConfig,
+    accelerator: Accelerator,
+    bundle: Bundle,
+    cache: Cache,
+    progress: Progress | None = None,
 ) -> Assembled:
     """Build everything of a run around a loaded model and its cached data.
+
+    `progress` is told while points to be recalled are computed.
 
     Every process calls it at the same time: wrapping the policy talks to the others.
 
@@ -66,6 +76,17 @@ def assemble(
     kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
     method = config.method
     objective = build_objective(method.name, kit, method.settings, config.parts)
+    plan = make_plan(config, bundle, images_per_prompt(cache))
+    if config.data.recall:
+        objective = recalled(
+            config,
+            accelerator,
+            bundle,
+            objective,
+            source,
+            rows_per_pass=plan.rows_per_pass,
+            progress=progress,
+        )
     learner = make_learner(config, accelerator, bundle, objective, source)
     return Assembled(
         config=config,
@@ -74,7 +95,7 @@ def assemble(
         objective=objective,
         learner=learner,
         source=source,
-        plan=make_plan(config, bundle, images_per_prompt(cache)),
+        plan=plan,
         identity=identity_of(config, bundle, cache, accelerator),
     )
 
@@ -114,6 +135,37 @@ def check_rows(config: RunConfig, cache: Cache) -> None:
             )
 
 
+def recalled(
+    config: RunConfig,
+    accelerator: Accelerator,
+    bundle: Bundle,
+    objective: AnyObjective,
+    pairs: CachedPairs,
+    *,
+    rows_per_pass: int,
+    progress: Progress | None,
+) -> RecalledObjective:
+    """Return the objective on kept points; every process computes its share of what is missing.
+
+    Raises:
+        ConfigError: the method's points cannot be kept.
+    """
+    if not isinstance(objective, PreferenceObjective):
+        raise ConfigError(
+            f"the points of {config.method.name} are its own rollouts",
+            where="data.recall",
+            hint="set data.recall: false",
+        )
+    shelf = shelf_of(config, bundle, pairs)
+    reference = make_reference(config.reference, bundle, pairs).net
+    assert reference is not None  # check_fits has refused the kinds without one
+    fill(shelf, objective, reference, pairs, rows_per_pass=rows_per_pass, progress=progress)
+    accelerator.wait_for_everyone()
+    return RecalledObjective(
+        objective=objective, shelf=open_shelf(shelf.folder), device=bundle.device
+    )
+
+
 def make_learner(
     config: RunConfig,
     accelerator: Accelerator,
@@ -122,7 +174,11 @@ def make_learner(
     pairs: CachedPairs,
 ) -> Learner[Any]:
     """Return what learns: the policy behind accelerate's wrapper, the reference on the bare net."""
-    reference = make_reference(config.reference, bundle, pairs)
+    reference = (
+        Reference(net=memory)
+        if config.data.recall
+        else make_reference(config.reference, bundle, pairs)
+    )
     parameters = trainable_parameters(bundle.unet)
     settings = config.optimizer
     optimizer = make_optimizer(

@@ -76,6 +76,7 @@ def windows_of(
         prompts_per_step=config.pairs_per_batch * micro_batches * world,
         time_ids=bundle.family.time_ids,
         caption_drop=config.caption_drop,
+        draws_per_row=config.draws_per_row,
         rank=rank,
         world=world,
     )

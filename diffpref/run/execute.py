@@ -40,11 +40,13 @@ def _unwatched(*what: object) -> None:
 class Watch:
     """How a run is watched; every function may be called often.
 
-    caching: rows cached, rows in all if known. assembled: the run before its first step.
+    caching: rows cached, rows in all if known. remembering: draws kept to be recalled, draws in
+    all. assembled: the run before its first step.
     step: finished steps and the latest numbers. say: a sentence for the user.
     """
 
     caching: Progress | None = None
+    remembering: Callable[[int, int | None], None] | None = None
     assembled: Callable[[Assembled], None] = _unwatched
     step: Callable[[int, dict[str, object]], None] = _unwatched
     say: Callable[[str], None] = _unwatched
@@ -91,7 +93,7 @@ def execute(
         bundle = load_model(config, accelerator)
         cache = _cached(config, bundle, accelerator, watch)
         stack.callback(cache.close)
-        run = assemble(config, accelerator, bundle, cache)
+        run = assemble(config, accelerator, bundle, cache, watch.remembering)
         state = _start(run, found, allow, watch)
         _record(config, folder, accelerator)  # a refused continuation leaves the old record
         log = RunLog(folder=folder, processes=run.learner.processes)
@@ -116,6 +118,26 @@ def execute(
         _export(run, store, folder, accelerator, watch)
         accelerator.end_training()
         return folder
+
+
+def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
+    """Compute and keep the points a run with `data.recall` learns from; repeat it to resume.
+
+    Returns:
+        The cache folder.
+
+    Raises:
+        ConfigError: the method's points cannot be kept.
+    """
+    watch, cache_folder = watch or Watch(), Path(config.data.cache)
+    accelerator = make_accelerator(config, cache_folder)
+    bundle = load_model(config, accelerator)
+    cache = _cached(config, bundle, accelerator, watch)
+    try:
+        assemble(config, accelerator, bundle, cache, watch.remembering)
+    finally:
+        cache.close()
+    return cache_folder
 
 
 def _record(config: RunConfig, folder: Path, accelerator: Accelerator) -> None:

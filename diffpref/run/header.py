@@ -3,6 +3,7 @@
 from diffpref.losses import PairLoss
 from diffpref.objective import PreferenceObjective
 from diffpref.run.assemble import Assembled
+from diffpref.run.recall import RecalledObjective
 from diffpref.strength import Strength
 
 
@@ -23,6 +24,8 @@ def header(run: Assembled) -> list[str]:
         f"{run.plan.steps} steps, {run.plan.steps * per_step / len(run.cache):.2f} epochs",
     ]
     objective = run.objective
+    if isinstance(objective, RecalledObjective):
+        objective = objective.objective
     if isinstance(objective, PreferenceObjective) and isinstance(objective.loss, PairLoss):
         row = run.cache.rows[0]
         numel = run.cache.posterior(row)[0][0].numel()
