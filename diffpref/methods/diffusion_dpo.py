@@ -58,7 +58,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="classify pairs by the denoising error's change against a reference",
-    status="equation",
+    status="parity",
     reference="needed",
     data="pairs",
 )

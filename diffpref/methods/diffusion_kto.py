@@ -78,7 +78,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="utility of single images that were liked or disliked",
-    status="equation",
+    status="parity",
     reference="needed",
     data="unpaired",
 )

@@ -85,7 +85,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="Diffusion-DPO at latents inverted by the policy instead of noised at random",
-    status="equation",
+    status="parity",
     reference="needed",
     data="pairs",
 )

@@ -64,7 +64,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="fine-tuning on the preferred image and a reference-free margin",
-    status="equation",
+    status="parity",
     reference="refused",
     data="pairs",
 )

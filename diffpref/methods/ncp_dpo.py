@@ -64,7 +64,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="Diffusion-DPO on errors seen by the frozen network's own features",
-    status="equation",
+    status="parity",
     reference="needed",
     data="pairs",
 )

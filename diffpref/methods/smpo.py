@@ -83,7 +83,7 @@ METHOD = Method(
         subject="cs.CV",
     ),
     summary="inverted latents, and labels smoothed by a reward's scores",
-    status="equation",
+    status="parity",
     reference="needed",
     data="pairs",
 )
