@@ -96,8 +96,9 @@ class Dynamic:
             if not len(here):
                 continue
             share = 1 - self.momentum if seen[each] else 1.0
-            mean[each] += share * (here.mean() - mean[each])
+            # Around the old mean: a bin with a single prompt would have no spread of its own.
             away = (here - mean[each]).square().mean().sqrt()
+            mean[each] += share * (here.mean() - mean[each])
             spread[each] += share * (away - spread[each])
             seen[each] = 1.0
 

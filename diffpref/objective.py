@@ -128,7 +128,8 @@ class PreferenceObjective(Generic[P]):
     def compare(self, policy: Measure, reference: Measure | None, point: P, /) -> Loss:
         """Return the mean over prompts of weight x loss, and every prompt's health."""
         shape, t = point.score.shape, point.t.view(point.score.shape)[:, 0]
-        label = self.label(point.score).to(policy)
+        score = point.score.to(policy)
+        label = self.label(score)
         policy, metrics = self._guarded(policy, label)
         ours = _explained(policy).view(shape)
         theirs = None if reference is None else _explained(reference).view(shape)
@@ -141,7 +142,7 @@ class PreferenceObjective(Generic[P]):
             metrics["raw_logit"] = logit.detach()
             logit, weight = self._emphasised(logit, weight, t)
             if self.offset is not None:
-                logit = logit - self.offset(point.score).to(logit)
+                logit = logit - self.offset(score)
             value = self.loss.head(logit, label)
             metrics["logit"] = logit.detach()
         elif isinstance(self.loss, ResidualLoss):
