@@ -99,6 +99,10 @@ def describe(name: str) -> dict[str, object]:
             for key, knob in method_parameters(name).items()
         },
         "equation": (module.__doc__ or "").strip() if module else "",
-        "paper": {**asdict(method.paper), "url": method.paper.url},
+        "paper": {
+            **asdict(method.paper),
+            "url": method.paper.url,
+            "short": method.paper.short,
+        },
         "bibtex": method.paper.bibtex,
     }

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diffpref.cli.machine import gemm_gflops, processor
 from diffpref.config import RunConfig
-from diffpref.errors import DiffprefError, nearest
+from diffpref.errors import DiffprefError, Preempted, nearest
 from diffpref.evaluate.winrate import win_rate
 from diffpref.io import Journal
 from scripts.board.material import overrides_of
@@ -154,6 +154,9 @@ def main() -> int:
     for name in [] if given.table else names:
         try:
             board.row(name)
+        except Preempted as stop:
+            say(f"stopped in {name}; what is finished is kept")
+            return stop.exit_code
         except DiffprefError as error:
             failed.append(name)
             say(f"{name}: {error}")

@@ -37,12 +37,23 @@ def list_(*, json: Json = False) -> None:
         write_columns([("method", "status", "data", "paper", ""), *map(_row, found)])
 
 
+def _cost(cost: dict[str, Any] | None) -> str:
+    if cost is None:
+        return "depends on its rollouts"
+    return (
+        f"{cost['forwards']:g} forwards per {cost['per']}: {cost['without_gradient']:g} without "
+        f"gradient, {cost['with_gradient']:g} with (forward and backward count 3)"
+    )
+
+
 @commands.command()
 def show(name: Name, *, json: Json = False) -> None:
-    """Show one method: its equation, hyper-parameters with defaults, paper and needs."""
+    """Show one method: its equation, hyper-parameters, cost, paper and needs."""
     from diffpref.catalogue import describe
+    from diffpref.cost import cost
 
     found: dict[str, Any] = describe(name)
+    found["cost"] = None if found["data"] == "prompts" else cost(name)
     if json:
         write_json(found)
         return
@@ -54,10 +65,11 @@ def show(name: Name, *, json: Json = False) -> None:
             ("status", found["status"]),
             ("data", found["data"]),
             ("reference", found["reference"]),
+            ("UNet cost", _cost(found["cost"])),
             *[(f"method.{key}", str(default)) for key, default in found["parameters"].items()],
         ]
     )
-    typer.echo(f"\n{cleandoc(found['equation'])}")
+    typer.echo(f"\n{cleandoc(found['equation'])}\n\n{found['bibtex']}")
 
 
 @commands.command()
@@ -77,6 +89,6 @@ def _row(found: dict[str, Any]) -> tuple[str, ...]:
         found["name"],
         found["status"],
         found["data"],
-        f"arXiv:{found['paper']['arxiv']}",
+        found["paper"]["short"],
         found["summary"],
     )

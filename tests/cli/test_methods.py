@@ -27,7 +27,7 @@ def test_methods_alone_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == alone
     names = [line.split()[0] for line in alone.splitlines()[1:]]
     assert names == method_names()
-    assert "arXiv:2311.12908" in alone
+    assert "Wallace et al. 2023" in alone
 
 
 @pytest.mark.parametrize("words", [["methods", "--json"], ["methods", "list", "--json"]])
