@@ -82,6 +82,13 @@ class PreferenceObjective(Generic[P]):
                 where="parts.emphasis",
                 hint="choose a pair loss such as parts.loss: logistic, or remove the emphasis",
             )
+        if self.guard is not None and self.loss.unit != "pairs":
+            raise ConfigError(
+                "a guard protects the winner of a pair, and this loss learns from "
+                f"{'single images' if self.loss.unit != 'lists' else 'lists'}",
+                where="parts.guard",
+                hint="remove the guard, or choose a method on pairs such as diffusion_dpo",
+            )
         if self.anchor < 0:
             raise ValueError(f"anchor must be at least 0, got {self.anchor}")
 

@@ -51,6 +51,13 @@ def _check_method(config: RunConfig) -> None:
     """Build the objective on a stand-in schedule: wrong settings and parts are refused by name."""
     kit = Toolkit(schedule=scaled_linear(), embedder=_later)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
+    loss = getattr(objective, "loss", None)
+    if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
+        raise ConfigError(
+            "this loss compares with a reference",
+            where="parts.loss",
+            hint="choose another loss, or a method with a reference such as dspo",
+        )
     learns = getattr(objective, "learns_from_ties", None)
     if config.data.ties == "soft" and learns is False:
         raise ConfigError(

@@ -19,7 +19,6 @@ class MapoLoss:
     """See `margin_aware`."""
 
     unit: ClassVar[Unit] = "pairs"
-    reads_reference: ClassVar[bool] = False
 
     beta: float
     scale: float
@@ -60,7 +59,6 @@ class OddsRatioLoss:
     """See `odds_ratio`."""
 
     unit: ClassVar[Unit] = "pairs"
-    reads_reference: ClassVar[bool] = False
 
     weight: float
 

@@ -23,6 +23,7 @@ class ScoreLoss:
     """See `score_matching`."""
 
     unit: ClassVar[Unit] = "pairs"
+    needs_reference: ClassVar[bool] = True
 
     beta: float
     branch: Literal["score", "switch"]

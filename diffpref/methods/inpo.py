@@ -30,6 +30,7 @@ def inpo(
     beta: float = 5000.0,
     steps: int = 10,
     eta: float | None = None,
+    eval_at: Literal["source", "target"] = "target",
     network: Literal["policy", "reference"] = "policy",
     guidance: float = 1.0,
     grid: Literal["exact", "legacy"] = "exact",
@@ -41,6 +42,8 @@ def inpo(
         beta: strength; kappa = beta / 2. Published: 5000 for SDXL, 2000 for SD1.5.
         steps: rungs of the inversion over the whole schedule; its cost.
         eta: noise added while inverting; None is 0, or the released 0.1 on the legacy grid.
+        eval_at: the step the network is told: the level a rung leads to, or the one it leaves (as
+            the legacy grid always does). Few rungs leave too little noise, most with `target`.
         network: which network inverts; the reference's inversions can be cached.
         guidance: classifier-free guidance while inverting.
         grid: `exact`, or `legacy` for the released script's levels.
@@ -58,6 +61,7 @@ def inpo(
             kit.schedule,
             steps=steps,
             eta=usual if eta is None else eta,
+            eval_at=eval_at,
             network=network,
             guidance=guidance,
             grid=grid,

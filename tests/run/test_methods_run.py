@@ -138,6 +138,11 @@ def test_the_run_log_says_how_far_the_reference_may_go(make_config: Make, tmp_pa
         ({"method": "rank_dpo", "parts": {"loss": "hinge"}}, "parts.loss"),
         ({"method": "sft", "parts": {"emphasis": "high_noise"}}, "parts.emphasis"),
         ({"method": "rank_dpo", "parts": {"offset": "score_gap"}}, "parts.offset"),
+        ({"method": "rank_dpo", "parts": {"guard": "winner"}}, "parts.guard"),
+        (
+            {"method": "mapo", "reference": FREE, "parts": {"loss": "score_matching"}},
+            "parts.loss",
+        ),
         ({"parts": {"timesteps": {"kind": "tilted", "gamma": 2}}}, "parts.timesteps"),
         ({"parts": {"guard": {"kind": "winner", "mu": 3}}}, "parts.guard"),
         (
