@@ -76,7 +76,8 @@ def kto(
         utility: kahneman_tversky as above; loss_averse -log sigma(v); risk_seeking log sigma(-v).
         baseline: mean, as above; classes: the mean of the liked and the disliked images' means,
             not clamped (an option of the released code).
-        desirable, undesirable: w_y of liked and disliked images.
+        desirable: w_y of liked images.
+        undesirable: w_y of disliked images.
 
     Returns:
         A loss that couples the images of a batch over micro-batches and processes.

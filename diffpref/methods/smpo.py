@@ -49,9 +49,9 @@ def smpo(
         eval_at: the step the network is told; the legacy grid is always at the source.
         network: which network inverts; the reference's inversions can be cached.
         grid: `exact`, or `legacy` for the released script's levels.
-        low, high: smallest and largest score of the whole data set. A label table's scores are
-            normalised already: 0 and 1. Published for PickScore's cosine:
-            0.11543526500463486 and 0.28201571106910706.
+        low: smallest score of the whole data set. A label table's scores are normalised already:
+            0 and 1. Published for PickScore's cosine: 0.11543526500463486.
+        high: largest score of the whole data set. Published: 0.28201571106910706.
 
     Returns:
         The objective.

@@ -93,6 +93,7 @@ def test_every_row_code_has_a_meaning_and_a_row_in_these_tests() -> None:
         RowCode.DAMAGED_FILE,
         RowCode.MISSING_SIDE,
         RowCode.MISSING_CAPTION,
+        RowCode.NO_LABEL,
     }
     assert {code for _, code in LINES if code in set(RowCode)} | elsewhere == set(RowCode)
     assert all(code.meaning for code in RowCode)
