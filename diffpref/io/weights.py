@@ -2,6 +2,7 @@
 
 import pickletools
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, cast
@@ -47,7 +48,9 @@ def load_weights(path: Path | str) -> "dict[str, torch.Tensor]":
         raise DataError(what, where=str(file), hint=_MALFORMED_HINT) from error
 
 
-def safe_load_weights(path: Path | str, *, key: str | None = None) -> "dict[str, torch.Tensor]":
+def safe_load_weights(
+    path: Path | str, *, key: str | None = None, wrappers: Sequence[str] = ()
+) -> "dict[str, torch.Tensor]":
     """Load weights that may be a scorer's .pt, .pth, .bin or .ckpt.
 
     Such a file must be torch's zip format, uncompressed, and name nothing but tensors; this is
@@ -55,6 +58,7 @@ def safe_load_weights(path: Path | str, *, key: str | None = None) -> "dict[str,
 
     Args:
         key: entry that holds the weights when the file is a training checkpoint.
+        wrappers: entries that hold the weights if they are there; the first one found counts.
 
     Raises:
         UnsafeFileError: pickled code, TorchScript, an old or compressed format, or a tensor
@@ -65,7 +69,11 @@ def safe_load_weights(path: Path | str, *, key: str | None = None) -> "dict[str,
     if file.suffix == ".safetensors":
         return load_weights(file)
     _check_archive(file)
-    return _named_tensors(_load_plain(file), key, file)
+    value = _load_plain(file)
+    if key is None and isinstance(value, dict):
+        entries = cast(dict[object, object], value)
+        key = next((name for name in wrappers if isinstance(entries.get(name), dict)), None)
+    return _named_tensors(value, key, file)
 
 
 def _regular(path: Path | str) -> Path:

@@ -1,13 +1,13 @@
-"""What a scorer says about itself and about the numbers it gives."""
+"""What a loaded scorer says about itself and about the numbers it gives."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from diffpref.rewards.cards import Card, Kind
 from diffpref.types import PerRow
 
-Kind = Literal["image-text", "fusion", "image", "pairwise", "text"]
-"""image-text: two towers whose embeddings meet in a product; fusion: image and prompt together;
-image: the prompt is ignored; pairwise: compares only; text: scores text."""
+__all__ = ["Kind", "ScoreResult", "ScorerInfo", "WeightRef"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,41 @@ class ScorerInfo:
         return f"{self.name}:{self.variant}" if self.variant else self.name
 
 
+def info_of(
+    card: Card,
+    *,
+    preprocess_id: str,
+    variant: str = "",
+    tokenizer_id: str = "none",
+    weights: tuple[WeightRef, ...] = (),
+) -> ScorerInfo:
+    """Return what a card says with what became known by loading."""
+    return ScorerInfo(
+        name=card.name,
+        kind=card.kind,
+        scale=card.scale,
+        range_hint=card.range_hint,
+        licence=card.licence,
+        differentiable=card.differentiable,
+        needs_prompt=card.needs_prompt,
+        temperature=card.temperature,
+        preprocess_id=preprocess_id,
+        variant=variant,
+        tokenizer_id=tokenizer_id,
+        weights=weights,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreResult:
     """One float32 score per image, in input order, and what is remarkable about each.
 
     A flag is a short word: `truncated` (the prompt was longer than the scorer reads),
-    `not-finite`.
+    `unreadable` (the image could not be opened; the score is NaN), `unparsed` (a judge's answer
+    had no verdict; NaN), `not-finite`. `reasons` says more, by the image's number.
     """
 
     values: PerRow
     flags: tuple[tuple[str, ...], ...]
     info: ScorerInfo
+    reasons: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -20,28 +20,30 @@ SLACK = 0.01
 AnyImage = Image.Image | Path | str | bytes | np.ndarray | Tensor
 
 
-def to_pixels(
-    images: AnyImage | Iterable[AnyImage], *, pixel_range: PixelRange = "unit"
-) -> list[Float[Tensor, "3 y x"]]:
-    """Return every image as float32 pixels in [0, 1].
+def as_sequence(images: AnyImage | Iterable[AnyImage]) -> Sequence[AnyImage]:
+    """Return one image or several as a sequence; nothing is opened.
 
     Args:
         images: one image or several: PIL images, paths, encoded bytes, HWC or NHWC uint8 arrays,
-            CHW or NCHW tensors (uint8 0..255, or float in `pixel_range`).
-        pixel_range: what float tensors span: unit [0, 1] or signed [-1, 1].
+            CHW or NCHW tensors (uint8 0..255, or float).
+    """
+    if isinstance(images, Image.Image | Path | str | bytes):
+        return [images]
+    if isinstance(images, np.ndarray | Tensor):
+        return list(images[None] if images.ndim == 3 else images)
+    return images if isinstance(images, Sequence) else list(images)
 
-    Returns:
-        One tensor per image; sizes may differ.
+
+def to_pixels(
+    images: AnyImage | Iterable[AnyImage], *, pixel_range: PixelRange = "unit"
+) -> list[Float[Tensor, "3 y x"]]:
+    """Return every image as float32 pixels in [0, 1]; sizes may differ.
 
     Raises:
         DataError: names the image and what is wrong with it.
     """
-    if isinstance(images, Image.Image | Path | str | bytes):
-        return [_one(images, 0, pixel_range)]
-    if isinstance(images, np.ndarray | Tensor):
-        single = images[None] if images.ndim == 3 else images
-        return [_one(image, index, pixel_range) for index, image in enumerate(single)]
-    return [_one(image, index, pixel_range) for index, image in enumerate(images)]
+    pictures = as_sequence(images)
+    return [one_picture(image, index, pixel_range) for index, image in enumerate(pictures)]
 
 
 def match_prompts(
@@ -68,7 +70,19 @@ def match_prompts(
     return tuple(prompt for prompt in prompts for _ in range(images_per_prompt))
 
 
-def _one(image: AnyImage, index: int, pixel_range: PixelRange) -> Float[Tensor, "3 y x"]:
+def one_picture(
+    image: AnyImage, index: int, pixel_range: PixelRange = "unit"
+) -> Float[Tensor, "3 y x"]:
+    """Return an image as float32 pixels in [0, 1].
+
+    Args:
+        image: in any form `as_sequence` takes.
+        index: its number, for messages.
+        pixel_range: what float tensors span: unit [0, 1] or signed [-1, 1].
+
+    Raises:
+        DataError: names the image and what is wrong with it.
+    """
     where = f"images[{index}]"
     if isinstance(image, Tensor):
         return _from_tensor(image, where, pixel_range)

@@ -3,25 +3,18 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 
 from diffpref.errors import UsageError, nearest
-from diffpref.rewards.model import ScoringModel
+from diffpref.rewards.cards import SCORERS
+from diffpref.rewards.model import PairwiseModel, ScoringModel
 from diffpref.rewards.options import LoadOptions
 from diffpref.rewards.scorer import LoadedScorer
 
-Factory = Callable[[LoadOptions], ScoringModel]
-
-SCORERS: Mapping[str, str] = MappingProxyType(
-    {
-        "world-oracle": "diffpref.rewards.world:load_oracle",
-        "world-fidelity": "diffpref.rewards.world:load_fidelity",
-        "world-reward": "diffpref.rewards.clip:load_world_reward",
-    }
-)
-"""Name -> module:function, imported only when named; as in an entry point."""
+Factory = Callable[[LoadOptions], ScoringModel | PairwiseModel]
 
 PLUGINS = "diffpref.scorers"
 """Entry-point group in which other packages offer a `Factory`."""
@@ -35,34 +28,53 @@ def scorer_names() -> list[str]:
 
 
 def load_scorer(
-    name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "fp32"
+    name: str,
+    *,
+    weights: str | Mapping[str, str] | None = None,
+    weights_dir: str | Path | None = None,
+    device: str = "cpu",
+    dtype: str = "fp32",
+    allow_download: bool = False,
+    published: bool = True,
 ) -> LoadedScorer:
     """Load a scorer, frozen.
 
     Args:
         name: of the table or of an installed plugin; a variant follows a colon.
-        weights: file or folder instead of the scorer's own.
+        weights: file or folder instead of the scorer's own; by part for a scorer of several.
+        weights_dir: folder to search first; then $DIFFPREF_WEIGHTS and the hub's local cache.
         device: where it computes.
-        dtype: fp32, bf16 or fp16.
+        dtype: precision of its networks: fp32, bf16 or fp16; scores are float32.
+        allow_download: fetch what is missing from the hub, unless HF_HUB_OFFLINE is set.
+        published: refuse weights of another size than the published ones; False for your own.
 
     Returns:
         The scorer.
 
     Raises:
         UsageError: an unknown name, variant or precision, or a plugin that is no scorer.
-        DataError: the weights are missing or damaged.
+        DataError: the weights are missing (`MissingWeightsError`), damaged, or another model's
+            (`WeightsMismatchError`).
+        UnsafeFileError: a weights file that could run code.
+        HubError: a download that was asked for failed.
     """
     plain, _, variant = name.partition(":")
     if dtype not in DTYPES:
         hint = nearest(dtype, DTYPES)
         raise UsageError(f"'{dtype}' is not a precision", where=f"scorer {name}", hint=hint)
-    options = LoadOptions(
-        variant=variant, weights=weights, device=torch.device(device), dtype=DTYPES[dtype]
-    )
     if plain in SCORERS:
-        options.refuse_variant(plain)
+        variant = SCORERS[plain].variant(variant)
+    options = LoadOptions(
+        variant=variant,
+        weights=weights,
+        weights_dir=None if weights_dir is None else Path(weights_dir).expanduser(),
+        device=torch.device(device),
+        dtype=DTYPES[dtype],
+        allow_download=allow_download,
+        published=published,
+    )
     model = _factory(plain)(options)
-    if not isinstance(model, ScoringModel):
+    if not isinstance(model, ScoringModel | PairwiseModel):
         raise UsageError(
             f"the plugin '{plain}' gave a {type(model).__name__}",
             where=f"scorer {name}",
@@ -73,7 +85,7 @@ def load_scorer(
 
 def _factory(name: str) -> Factory:
     if name in SCORERS:
-        module, _, function = SCORERS[name].partition(":")
+        module, _, function = SCORERS[name].factory.partition(":")
         return getattr(import_module(module), function)
     offered = {entry.name: entry for entry in entry_points(group=PLUGINS)}
     if name not in offered:

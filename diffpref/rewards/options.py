@@ -1,6 +1,8 @@
 """What a user may say when loading a scorer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -9,12 +11,25 @@ from diffpref.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """`variant` is what stands after the colon of the name; `weights` replaces the default."""
+    """How to load a scorer.
+
+    Attributes:
+        variant: what stands after the colon of the name.
+        weights: file or folder instead of the scorer's own; by part where it has several.
+        weights_dir: folder to look in before any other.
+        device: where it computes.
+        dtype: precision of the networks; scores are float32.
+        allow_download: fetch what is missing from the hub.
+        published: refuse weights that have not the size of the published ones.
+    """
 
     variant: str = ""
-    weights: str | None = None
+    weights: str | Mapping[str, str] | None = None
+    weights_dir: Path | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    allow_download: bool = False
+    published: bool = True
 
     def refuse_weights(self, name: str) -> None:
         """Refuse weights for a scorer that has none.
@@ -25,13 +40,3 @@ class LoadOptions:
         if self.weights is not None:
             hint = "leave weights out"
             raise UsageError(f"{name} has no weights", where=f"scorer {name}", hint=hint)
-
-    def refuse_variant(self, name: str) -> None:
-        """Refuse a variant of a scorer that has none.
-
-        Raises:
-            UsageError: the name had a part after a colon.
-        """
-        if self.variant:
-            what = f"{name} has no variant '{self.variant}'"
-            raise UsageError(what, where=f"scorer {name}:{self.variant}", hint=f"write {name}")

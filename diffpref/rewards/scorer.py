@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,13 +10,20 @@ from torch import Tensor
 
 from diffpref.errors import UsageError
 from diffpref.rewards.info import ScoreResult, ScorerInfo
-from diffpref.rewards.inputs import AnyImage, PixelRange, match_prompts, to_pixels
-from diffpref.rewards.model import Pixels, ScoringModel, TwoTower
+from diffpref.rewards.inputs import AnyImage, PixelRange, as_sequence, match_prompts
+from diffpref.rewards.judging import flags_of, judge_of, one_by_one, prompt_rows
+from diffpref.rewards.model import ImageTower, PairwiseModel, Pixels, ScoringModel, TwoTower
+from diffpref.rewards.pairwise import chosen, preferences
+from diffpref.rewards.sight import round_to_bytes
+from diffpref.rewards.stream import Batch, Unreadable, stream
 from diffpref.types import PerRow
 
 Images = AnyImage | Iterable[AnyImage]
 Progress = Callable[[int, int | None], None]
 """(scores done, scores in all)."""
+
+Preparation = Literal["reference", "smooth"]
+"""reference: pictures prepared as the published code does; smooth: as `reward` does."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class LoadedScorer:
     frozen. Called like a function it is `reward`, so that it is a `Scorer` of `types`.
     """
 
-    model: ScoringModel
+    model: ScoringModel | PairwiseModel
 
     @property
     def info(self) -> ScorerInfo:
@@ -35,11 +43,22 @@ class LoadedScorer:
     def __call__(self, images: Pixels, prompts: tuple[str, ...], /) -> PerRow:
         return self.reward(images, prompts)
 
-    def reward(self, pixels: Pixels, prompts: tuple[str, ...]) -> PerRow:
+    def reward(self, pixels: Pixels, prompts: tuple[str, ...], *, as_bytes: bool = False) -> PerRow:
         """Return the scores of pixels in [0, 1], with gradient.
 
+        Pictures are prepared smoothly (float, antialiased, clamped), so scores differ a little
+        from `score`'s; measure it with `score(..., path="smooth")`.
+
+        Args:
+            pixels: several pictures of one size.
+            prompts: one per picture.
+            as_bytes: round to 8 bits first, the gradient passing straight through.
+
+        Returns:
+            Scores, on the device of `pixels`.
+
         Raises:
-            UsageError: a gradient is wanted and the scorer has none.
+            UsageError: a gradient is wanted and the scorer has none, or it only compares.
         """
         if pixels.requires_grad and not self.info.differentiable:
             raise UsageError(
@@ -47,7 +66,9 @@ class LoadedScorer:
                 where="scorer",
                 hint="use it to score or rank, and a differentiable scorer as a reward",
             )
-        return self.model.reward(pixels, prompts)
+        model = self._scoring()
+        seen = model.sight.smooth(round_to_bytes(pixels) if as_bytes else pixels)
+        return model.judge(seen, prompts).to(pixels.device)
 
     @torch.no_grad()
     def score(
@@ -58,42 +79,48 @@ class LoadedScorer:
         batch_size: int = 32,
         images_per_prompt: int = 1,
         pixel_range: PixelRange = "unit",
+        path: Preparation = "reference",
+        skip_bad: bool = False,
         progress: Progress | None = None,
     ) -> ScoreResult:
         """Score every image against its prompt.
 
         Args:
-            images: anything `to_pixels` takes.
+            images: PIL images, paths, encoded bytes, uint8 arrays or tensors; one or several.
             prompts: one per image, or one string for all.
             batch_size: images scored at once.
             images_per_prompt: k where consecutive groups of k images share a prompt.
             pixel_range: what float tensors span.
+            path: how pictures are prepared.
+            skip_bad: give an unreadable image NaN and a flag instead of raising.
             progress: told after every batch.
 
         Returns:
-            Values and flags in input order.
+            Values, flags and reasons in input order.
 
         Raises:
             DataError: an image or the number of prompts is wrong.
+            UsageError: the scorer only compares.
         """
-        pixels = to_pixels(images, pixel_range=pixel_range)
-        asked = match_prompts(prompts, len(pixels), images_per_prompt=images_per_prompt)
-        values = torch.zeros(len(pixels))
-        done = 0
-        for index in batches(pixels, batch_size):
-            stacked = torch.stack([pixels[i] for i in index])
-            values[index] = self.model.reward(stacked, tuple(asked[i] for i in index)).float().cpu()
-            done += len(index)
+        model, pictures = self._scoring(), as_sequence(images)
+        asked = match_prompts(prompts, len(pictures), images_per_prompt=images_per_prompt)
+        judge = judge_of(model, asked, batch_size)
+        look = model.sight.reference if path == "reference" else one_by_one(model)
+        values, done = torch.full((len(pictures),), torch.nan), 0
+        reasons: dict[int, str] = {}
+        for part in stream(
+            pictures, look, batch_size=batch_size, pixel_range=pixel_range, skip_bad=skip_bad
+        ):
+            if isinstance(part, Unreadable):
+                reasons[part.number] = part.reason
+                done += 1
+            else:
+                values[part.index] = judge(part).float().cpu()
+                done += len(part.index)
             if progress is not None:
-                progress(done, len(pixels))
-        long = dict(
-            zip(distinct := list(dict.fromkeys(asked)), self.model.overlong(distinct), strict=True)
-        )
-        flags = tuple(
-            (*(("truncated",) if long[prompt] else ()), *(("not-finite",) if bad else ()))
-            for prompt, bad in zip(asked, (~torch.isfinite(values)).tolist(), strict=True)
-        )
-        return ScoreResult(values=values, flags=flags, info=self.info)
+                progress(done, len(pictures))
+        flags = flags_of(values, reasons, self._overlong(asked))
+        return ScoreResult(values=values, flags=flags, info=self.info, reasons=reasons)
 
     @torch.no_grad()
     def score_matrix(
@@ -108,17 +135,19 @@ class LoadedScorer:
 
         Two-tower scorers embed each once; others score prompts x images one by one.
         """
-        pixels = to_pixels(images)
+        pictures = as_sequence(images)
         if isinstance(self.model, TwoTower):
-            text = self.model.embed_prompts(list(prompts)).float().cpu()
-            return self.model.logit_scale * text @ self._embedded(pixels, batch_size).T
+            text = self.embed_prompts(prompts, batch_size=batch_size)
+            rows = self.embed_images(pictures, batch_size=batch_size)
+            return self.model.finish(text @ rows.T)
         rows = []
         for number, prompt in enumerate(prompts):
-            rows.append(self.score(pixels, prompt, batch_size=batch_size).values)
+            rows.append(self.score(pictures, prompt, batch_size=batch_size).values)
             if progress is not None:
-                progress((number + 1) * len(pixels), len(prompts) * len(pixels))
-        return torch.stack(rows) if rows else torch.zeros(0, len(pixels))
+                progress((number + 1) * len(pictures), len(prompts) * len(pictures))
+        return torch.stack(rows) if rows else torch.zeros(0, len(pictures))
 
+    @torch.no_grad()
     def compare(
         self, prompt: str, images: Images, *, temperature: float | None = None
     ) -> Float[Tensor, " i"]:
@@ -127,14 +156,20 @@ class LoadedScorer:
         Args:
             prompt: what all images were made for.
             images: the candidates.
-            temperature: of the softmax, in units of the score; None is the scorer's own.
+            temperature: of the softmax, in units of the score; None is the scorer's own. A scorer
+                that only compares gives each image its share of all comparisons won.
         """
+        if isinstance(self.model, PairwiseModel):
+            return chosen(preferences(self.model, as_sequence(images), prompt))
         scores = self.score(images, prompt).values
         return (scores / (temperature or self.info.temperature)).softmax(dim=0)
 
     def rank(self, prompt: str, images: Images) -> list[int]:
         """Return the images' numbers, best first; equals keep their order."""
-        scores = self.score(images, prompt).values
+        if isinstance(self.model, PairwiseModel):
+            scores = self.compare(prompt, images)
+        else:
+            scores = self.score(images, prompt).values
         return torch.argsort(scores, descending=True, stable=True).tolist()
 
     @torch.no_grad()
@@ -144,16 +179,28 @@ class LoadedScorer:
         Raises:
             UsageError: the scorer has no image embedding.
         """
-        return self._embedded(to_pixels(images), batch_size)
+        model, pictures = self.model, as_sequence(images)
+        if not isinstance(model, ImageTower):
+            raise self._no_embedding("image")
+        found: dict[int, Tensor] = {}
+        for part in stream(pictures, self.model.sight.reference, batch_size=batch_size):
+            if isinstance(part, Batch):
+                found |= zip(part.index, model.embed_seen(part.seen).float().cpu(), strict=True)
+        return torch.stack([found[i] for i in range(len(pictures))])
 
     @torch.no_grad()
-    def embed_prompts(self, prompts: Sequence[str]) -> Float[Tensor, "p d"]:
+    def embed_prompts(
+        self, prompts: Sequence[str], *, batch_size: int = 32
+    ) -> Float[Tensor, "p d"]:
         """Return unit embeddings on the CPU.
 
         Raises:
             UsageError: the scorer has no text embedding.
         """
-        return self._towers().embed_prompts(list(prompts)).float().cpu()
+        model = self.model
+        if not isinstance(model, TwoTower):
+            raise self._no_embedding("text")
+        return prompt_rows(model, list(prompts), batch_size)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -166,28 +213,17 @@ class LoadedScorer:
         """Return itself: a scorer is always in evaluation mode, its parameters frozen."""
         return self
 
-    def _embedded(self, pixels: list[Tensor], batch_size: int) -> Float[Tensor, "i d"]:
-        towers = self._towers()
-        found: dict[int, Tensor] = {}
-        for index in batches(pixels, batch_size):
-            rows = towers.embed_images(torch.stack([pixels[i] for i in index])).float().cpu()
-            found.update(zip(index, rows, strict=True))
-        return torch.stack([found[i] for i in range(len(pixels))])
-
-    def _towers(self) -> TwoTower:
-        if not isinstance(self.model, TwoTower):
-            hint = "choose a scorer of kind image-text, such as world-reward"
-            raise UsageError(f"{self.info.id} has no embeddings", where="scorer", hint=hint)
+    def _scoring(self) -> ScoringModel:
+        if not isinstance(self.model, ScoringModel):
+            hint = "use compare or rank; only a difference has a meaning here"
+            raise UsageError(f"{self.info.id} gives no scores", where="scorer", hint=hint)
         return self.model
 
+    def _overlong(self, asked: Sequence[str]) -> list[bool]:
+        distinct = list(dict.fromkeys(asked))
+        long = dict(zip(distinct, self.model.overlong(distinct), strict=True))
+        return [long[prompt] for prompt in asked]
 
-def batches(pixels: Sequence[Tensor], size: int) -> list[list[int]]:
-    """Return the images' numbers in groups of one picture size, at most `size` each."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for number, image in enumerate(pixels):
-        by_shape.setdefault(tuple(image.shape), []).append(number)
-    return [
-        numbers[start : start + size]
-        for numbers in by_shape.values()
-        for start in range(0, len(numbers), size)
-    ]
+    def _no_embedding(self, what: str) -> UsageError:
+        hint = "choose a scorer of kind image-text, such as pickscore or world-reward"
+        return UsageError(f"{self.info.id} has no {what} embeddings", where="scorer", hint=hint)

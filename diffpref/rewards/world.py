@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from diffpref.errors import DataError
-from diffpref.rewards.info import ScorerInfo
-from diffpref.rewards.model import Pixels
+from diffpref.rewards.cards import SCORERS
+from diffpref.rewards.info import ScorerInfo, info_of
 from diffpref.rewards.options import LoadOptions
+from diffpref.rewards.sight import Pixels, Seen
 from diffpref.types import PerRow
 from diffpref.world.oracle import fidelity
-from diffpref.world.people import FIDELITY_WEIGHT, TEMPERATURE, utility
+from diffpref.world.people import utility
 from diffpref.world.scene import SIDE
 
 
@@ -22,20 +24,17 @@ class OracleModel:
     info: ScorerInfo
     measure: Callable[[Pixels, tuple[str, ...]], PerRow]
 
-    def reward(self, pixels: Pixels, prompts: tuple[str, ...], /) -> PerRow:
-        """Return the exact scores, on the device of `pixels`.
+    @property
+    def sight(self) -> Seen:
+        return Seen(id=self.info.preprocess_id, look=self._look)
+
+    def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+        """Return the exact scores.
 
         Raises:
-            DataError: a picture of another size, or a prompt that is not of the world.
+            DataError: a prompt that is not of the world.
         """
-        height, width = pixels.shape[-2:]
-        if (height, width) != (SIDE, SIDE):
-            raise DataError(
-                f"the oracle reads pictures of {SIDE} x {SIDE} pixels, not {width} x {height}",
-                where=f"scorer {self.info.id}",
-                hint="it judges the bundled world only; choose another scorer for other images",
-            )
-        return self.measure(pixels.detach().cpu(), prompts).to(pixels.device)
+        return self.measure(seen.detach().cpu(), prompts)
 
     def overlong(self, prompts: Sequence[str], /) -> list[bool]:
         return [False] * len(prompts)
@@ -44,41 +43,30 @@ class OracleModel:
         del device, dtype
         return self
 
+    def _look(self, pixels: Pixels) -> Tensor:
+        height, width = pixels.shape[-2:]
+        if (height, width) != (SIDE, SIDE):
+            raise DataError(
+                f"the oracle reads pictures of {SIDE} x {SIDE} pixels, not {width} x {height}",
+                where=f"scorer {self.info.id}",
+                hint="it judges the bundled world only; choose another scorer for other images",
+            )
+        return pixels
+
 
 def load_oracle(options: LoadOptions) -> OracleModel:
     """Return the population's exact utility: taste - 2 (1 - fidelity)."""
-    options.refuse_weights("world-oracle")
-    return OracleModel(
-        info=ScorerInfo(
-            name="world-oracle",
-            kind="fusion",
-            scale="utility of the population: taste attributes in (-1, 1) times their weights, "
-            "minus 2 (1 - prompt fidelity)",
-            range_hint=(-4.0, 3.0),
-            licence="Apache-2.0",
-            differentiable=False,
-            preprocess_id="none/32",
-            tokenizer_id="world-grammar",
-            temperature=TEMPERATURE,
-        ),
-        measure=utility,
-    )
+    return _oracle("world-oracle", options, utility)
 
 
 def load_fidelity(options: LoadOptions) -> OracleModel:
     """Return the share of what the caption states that the picture shows."""
-    options.refuse_weights("world-fidelity")
-    return OracleModel(
-        info=ScorerInfo(
-            name="world-fidelity",
-            kind="fusion",
-            scale="mean over the rules the caption states, 0 to 1",
-            range_hint=(0.0, 1.0),
-            licence="Apache-2.0",
-            differentiable=False,
-            preprocess_id="none/32",
-            tokenizer_id="world-grammar",
-            temperature=TEMPERATURE / FIDELITY_WEIGHT,
-        ),
-        measure=fidelity,
-    )
+    return _oracle("world-fidelity", options, fidelity)
+
+
+def _oracle(
+    name: str, options: LoadOptions, measure: Callable[[Pixels, tuple[str, ...]], PerRow]
+) -> OracleModel:
+    options.refuse_weights(name)
+    info = info_of(SCORERS[name], preprocess_id=f"none/{SIDE}", tokenizer_id="world-grammar")
+    return OracleModel(info=info, measure=measure)

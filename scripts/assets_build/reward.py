@@ -21,7 +21,13 @@ from diffpref.assets import assets_root
 from diffpref.draws import generator
 from diffpref.io import save_tensors, write_json
 from diffpref.rewards import LoadedScorer
-from diffpref.rewards.clip import CONFIG, WEIGHTS, build_net, preprocess, tokens
+from diffpref.rewards.open_clip_folder import (
+    CONFIG,
+    WEIGHTS,
+    build_net,
+    preprocess,
+    tokens,
+)
 from diffpref.world.people import TIE, utility
 from scripts.assets_build import reward_data as data
 from scripts.assets_build.pairs import load_votes

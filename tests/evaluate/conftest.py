@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffpref.evaluate.compare import Comparison, Progress, Subject, evaluate_pair
 from diffpref.rewards import LoadedScorer, ScorerInfo
+from diffpref.rewards.sight import Seen
 from tests.models.conftest import write_sd15
 
 
@@ -25,7 +26,9 @@ class Brightness:
         preprocess_id="none",
     )
 
-    def reward(self, pixels: Tensor, prompts: tuple[str, ...], /) -> Tensor:
+    sight = Seen(id="none", look=lambda pixels: pixels)
+
+    def judge(self, pixels: Tensor, prompts: tuple[str, ...], /) -> Tensor:
         del prompts
         return pixels.mean(dim=(1, 2, 3))
 

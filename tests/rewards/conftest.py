@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from diffpref.io import save_tensors, write_json
-from diffpref.rewards.clip import CONFIG, WEIGHTS, build_net
+from diffpref.rewards.open_clip_folder import CONFIG, WEIGHTS, build_net
 from diffpref.world.captions import parse
 from diffpref.world.render import render
 from diffpref.world.scene import sample_scenes
 from tests.models.conftest import make_tokenizer
+from tests.rewards.tiny import TINY
 
 PROMPTS = (
     "two red circles",
@@ -60,6 +61,15 @@ def write_reward(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_reward(tmp_path_factory.mktemp("reward"))
+
+
+@pytest.fixture(scope="session")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """WEIGHTS_DIR with tiny weights of every scorer."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, write in TINY.items():
+        write(folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")

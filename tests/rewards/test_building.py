@@ -85,9 +85,10 @@ def test_the_oracle_is_always_right_and_its_opposite_never(voted: reward_data.Vo
 
     class Opposite:
         info = oracle.info
+        sight = oracle.model.sight
 
-        def reward(self, pixels: Tensor, prompts: tuple[str, ...], /) -> Tensor:
-            return -oracle.model.reward(pixels, prompts)
+        def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> Tensor:
+            return -oracle.reward(seen, prompts)
 
         def overlong(self, prompts: list[str], /) -> list[bool]:
             return [False] * len(prompts)

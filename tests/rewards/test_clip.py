@@ -12,7 +12,7 @@ from torch import Tensor
 from diffpref.errors import DataError, UsageError
 from diffpref.io import load_weights, save_tensors
 from diffpref.rewards import load_scorer
-from diffpref.rewards.clip import CONFIG, WEIGHTS, preprocess
+from diffpref.rewards.open_clip_folder import CONFIG, WEIGHTS, preprocess
 from tests.rewards.conftest import PROMPTS
 
 
@@ -36,7 +36,7 @@ def test_embeddings_have_length_one(reward_folder: Path, pictures: Tensor) -> No
     scorer = load_scorer("world-reward", weights=str(reward_folder))
     for found in (scorer.embed_images(pictures), scorer.embed_prompts(PROMPTS)):
         assert torch.allclose(found.norm(dim=1), torch.ones(4), atol=1e-5)
-    with pytest.raises(UsageError, match="has no embeddings"):
+    with pytest.raises(UsageError, match="has no image embeddings"):
         load_scorer("world-oracle").embed_images(pictures)
 
 

@@ -12,10 +12,19 @@ from diffpref.types import Scorer
 from tests.rewards.conftest import PROMPTS
 
 
-@pytest.fixture(params=list(SCORERS))
-def scorer(request: pytest.FixtureRequest, reward_folder: Path) -> LoadedScorer:
+def ids() -> list[str]:
+    """Return every scorer with every variant."""
+    return [
+        f"{name}:{variant}" if variant else name
+        for name, card in SCORERS.items()
+        for variant in card.variants or ("",)
+    ]
+
+
+@pytest.fixture(params=ids())
+def scorer(request: pytest.FixtureRequest, weights_dir: Path, reward_folder: Path) -> LoadedScorer:
     weights = str(reward_folder) if request.param == "world-reward" else None
-    return load_scorer(request.param, weights=weights)
+    return load_scorer(request.param, weights=weights, weights_dir=weights_dir, published=False)
 
 
 def test_results_keep_the_order_and_do_not_depend_on_the_batch(
@@ -27,7 +36,7 @@ def test_results_keep_the_order_and_do_not_depend_on_the_batch(
     assert torch.allclose(whole.values, split.values, atol=1e-5)
     assert torch.allclose(whole.values, back.values.flip(0), atol=1e-5)
     assert whole.values.dtype == torch.float32
-    assert whole.info.id in SCORERS
+    assert whole.info.id in ids()
 
 
 def test_one_prompt_is_every_images_prompt(scorer: LoadedScorer, pictures: Tensor) -> None:
@@ -64,7 +73,8 @@ def test_a_scorer_is_a_function_of_pixels_and_prompts(
 ) -> None:
     assert isinstance(scorer, Scorer)
     values = scorer(pictures, PROMPTS)
-    assert torch.allclose(values, scorer.score(pictures, PROMPTS).values, atol=1e-5)
+    smooth = scorer.score(pictures, PROMPTS, path="smooth").values
+    assert torch.allclose(values, smooth, rtol=1e-5, atol=1e-5)
     assert scorer.eval() is scorer
 
 

@@ -9,6 +9,7 @@ import torch
 
 from diffpref.config import RunConfig
 from diffpref.rewards import LoadedScorer, ScorerInfo
+from diffpref.rewards.sight import Seen
 from diffpref.run.execute import execute
 from diffpref.train.log import read_metrics
 from diffpref.train.store import Store
@@ -37,7 +38,9 @@ class Brightness:
             preprocess_id="none",
         )
 
-    def reward(self, pixels: torch.Tensor, prompts: tuple[str, ...], /) -> torch.Tensor:
+    sight = Seen(id="none", look=lambda pixels: pixels)
+
+    def judge(self, pixels: torch.Tensor, prompts: tuple[str, ...], /) -> torch.Tensor:
         del prompts
         return pixels.mean(dim=(1, 2, 3))
 
