@@ -17,6 +17,7 @@ MAX_ELEMENTS = 32 * 2**30
 MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 * 2**20
 _HINT = "convert it once with `diffpref scorers convert` on a machine where you trust it"
+_PROGRAM_HINT = "give the same model's safetensors file; OpenAI's CLIP is on the hub in that format"
 _MALFORMED_HINT = "download it again and compare its checksum"
 # the whole vocabulary of a plain state dict; torch's own allow-list is wider
 _PLAIN = frozenset(
@@ -111,12 +112,13 @@ def _check_members(members: list[zipfile.ZipInfo], file: Path) -> None:
     names = [member.filename.casefold() for member in members]
     if len(names) > MAX_MEMBERS or len(set(names)) != len(names):
         raise _unsafe("too many members, or two with one name", file)
+    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
+        what, where = "it is a TorchScript program", str(file)
+        raise UnsafeFileError(what, where=where, hint=_PROGRAM_HINT)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _unsafe("compressed members can grow without bound", file)
     if sum(member.file_size for member in members) > file.stat().st_size:
         raise _unsafe("members overlap", file)
-    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
-        raise _unsafe("it is a TorchScript program", file)
 
 
 def _check_words(plan: bytes, file: Path) -> None:
