@@ -14,6 +14,7 @@ from diffpref.io import save_tensors
 from diffpref.rewards import load_scorer
 from diffpref.rewards.cards import SCORERS
 from diffpref.rewards.cards.two_tower import VIT_B, VIT_H, VIT_L
+from diffpref.rewards.clip import TwoTowerModel
 from diffpref.rewards.clip_keys import to_transformers
 from diffpref.rewards.hf_clip import config_of, host
 from diffpref.rewards.state import Stored, WeightsMismatchError, count, read_state
@@ -150,7 +151,7 @@ def test_shards_are_joined_and_a_lost_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(text)
     assert read_state(tmp_path).state.keys() == state.keys()
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(Exception, match="model-00002-of-00002.safetensors is missing"):
+    with pytest.raises(Exception, match=r"model-00002-of-00002\.safetensors is missing"):
         read_state(tmp_path)
 
 
@@ -174,7 +175,7 @@ def test_another_size_than_the_published_one_is_refused(weights_dir: Path) -> No
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 def test_a_torchscript_or_pickled_module_is_refused(tmp_path: Path) -> None:
-    module = torch.jit.script(torch.nn.Linear(2, 2))  # pyright: ignore
+    module = torch.jit.script(torch.nn.Linear(2, 2))
     torch.jit.save(module, str(tmp_path / "a.pt"))
     with pytest.raises(UnsafeFileError, match="TorchScript"):
         load_scorer("pickscore", weights=str(tmp_path / "a.pt"))
@@ -188,9 +189,10 @@ def test_a_torchscript_or_pickled_module_is_refused(tmp_path: Path) -> None:
 def test_scores_are_the_published_formulas(weights_dir: Path, pictures: Tensor) -> None:
     def cosine(name: str, prefix: str = "") -> tuple[Tensor, float]:
         scorer = load_scorer(name, weights_dir=weights_dir, published=False)
-        net, sight = scorer.model.net, scorer.model.sight  # pyright: ignore
+        assert isinstance(scorer.model, TwoTowerModel)
+        net, sight = scorer.model.net, scorer.model.sight
         seen = torch.stack([sight.reference(picture) for picture in pictures])
-        ids = scorer.model.tokenizer.ids([prefix + text for text in PROMPTS])  # pyright: ignore
+        ids = scorer.model.tokenizer.ids([prefix + text for text in PROMPTS])
         both = functional.normalize(net.encode_image(seen).double(), dim=-1)
         text = functional.normalize(net.encode_text(ids).double(), dim=-1)
         return (both * text).sum(dim=1), float(net.logit_scale.exp())
