@@ -11,11 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from diffpref.evaluate.bootstrap import LEVEL
 from diffpref.evaluate.compare import Comparison
 from diffpref.evaluate.curves import HEIGHT, LEFT, RIGHT, WIDTH, panels
 from diffpref.evaluate.grid import plain
 from diffpref.evaluate.pictures import SMALL, data_uri
-from diffpref.evaluate.winrate import LEVEL, WinRate
+from diffpref.evaluate.winrate import WinRate
 from diffpref.io import write_atomic
 
 TEMPLATE, STYLE = "report.html.j2", "report.css"
