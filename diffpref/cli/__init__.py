@@ -19,7 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "quickstart": ("diffpref.cli.quickstart", "Align the bundled model and measure it: minutes."),
     "train": ("diffpref.cli.train", "Train a model on preferences, or continue a run."),
     "generate": ("diffpref.cli.generate", "Make images of prompts, with a record of how."),
-    "evaluate": ("diffpref.cli.evaluate", "Win rate of A against B; implicit accuracy."),
+    "evaluate": ("diffpref.cli.evaluate", "Win rates of models, accuracy of scorers."),
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Scores of a data set's images as training labels: pairs."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
