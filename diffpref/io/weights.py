@@ -74,7 +74,7 @@ def safe_load_weights(
     _check_archive(file)
     value = _load_plain(file)
     if key is None:
-        entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+        entries = _entries(value)
         key = next((name for name in wrappers if isinstance(entries.get(name), dict)), None)
     return _named_tensors(value, key, file)
 
@@ -153,12 +153,12 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
     import torch
 
     if key is not None:
-        entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+        entries = _entries(value)
         if key not in entries:
             hint = nearest(key, [str(name) for name in entries])
             raise DataError(f"there is no entry '{key}'", where=str(file), hint=hint)
         value = entries[key]
-    entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+    entries = _entries(value)
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in entries.items():
         if not (isinstance(name, str) and isinstance(tensor, torch.Tensor)):
@@ -173,6 +173,10 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
     _check_size(tensors, file)
     return tensors
+
+
+def _entries(value: object) -> dict[object, object]:
+    return cast(dict[object, object], value) if isinstance(value, dict) else {}
 
 
 def _check_size(tensors: "dict[str, torch.Tensor]", file: Path) -> None:
