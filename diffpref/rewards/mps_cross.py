@@ -1,6 +1,6 @@
 r"""The network of MPS in which image tokens ask the prompt's tokens, and then each other.
 
-Two residual blocks per layer, written from their description:
+Two residual blocks per layer:
 
     x <- x + attend(q = Q n, k, v = K c, V c; kept tokens only) + ff(n),      n = norm(x)
     x <- x + attend(q, k, v = rotated Q n, rotated K n, V n) + ff(n),         n = norm(x)

@@ -1,4 +1,4 @@
-"""MPS again from its description, token by token in float64; nothing here is of the package."""
+"""MPS again, token by token in float64; nothing here is of the package."""
 
 from collections.abc import Mapping, Sequence
 from math import cos, sin, sqrt
