@@ -16,6 +16,8 @@ MAX_BYTES = 64 * 2**30
 MAX_ELEMENTS = 32 * 2**30
 MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 * 2**20
+MAX_SHARING = 16
+"""How many times over tensors may use the data of a file; tied weights and views of it share."""
 _HINT = "convert it once with `diffpref scorers convert` on a machine where you trust it"
 _PROGRAM_HINT = "give the same model's safetensors file; OpenAI's CLIP is on the hub in that format"
 _MALFORMED_HINT = "download it again and compare its checksum"
@@ -62,8 +64,8 @@ def safe_load_weights(
         wrappers: entries that hold the weights if they are there; the first one found counts.
 
     Raises:
-        UnsafeFileError: pickled code, TorchScript, an old or compressed format, or a tensor
-            larger than the file that holds it.
+        UnsafeFileError: pickled code, TorchScript, an old or compressed format, a tensor larger
+            than the file that holds it, or one stretch of it shared by too many.
         DataError: missing, malformed, or not a dict of tensors.
     """
     file = _regular(path)
@@ -71,8 +73,8 @@ def safe_load_weights(
         return load_weights(file)
     _check_archive(file)
     value = _load_plain(file)
-    if key is None and isinstance(value, dict):
-        entries = cast(dict[object, object], value)
+    if key is None:
+        entries = _entries(value)
         key = next((name for name in wrappers if isinstance(entries.get(name), dict)), None)
     return _named_tensors(value, key, file)
 
@@ -151,12 +153,12 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
     import torch
 
     if key is not None:
-        entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+        entries = _entries(value)
         if key not in entries:
             hint = nearest(key, [str(name) for name in entries])
             raise DataError(f"there is no entry '{key}'", where=str(file), hint=hint)
         value = entries[key]
-    entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+    entries = _entries(value)
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in entries.items():
         if not (isinstance(name, str) and isinstance(tensor, torch.Tensor)):
@@ -169,9 +171,23 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
         tensors[name] = tensor.detach()
     if not tensors:
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
+    _check_size(tensors, file)
+    return tensors
+
+
+def _entries(value: object) -> dict[object, object]:
+    return cast(dict[object, object], value) if isinstance(value, dict) else {}
+
+
+def _check_size(tensors: "dict[str, torch.Tensor]", file: Path) -> None:
+    """Refuse more numbers than memory or the file behind them warrants once they are copied."""
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
         raise _unsafe(f"more than {MAX_ELEMENTS} numbers", file)
-    return tensors
+    behind = [tensor.untyped_storage() for tensor in tensors.values()]
+    held = sum({data.data_ptr(): data.nbytes() for data in behind}.values())
+    used = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if used > MAX_SHARING * held:
+        raise _unsafe(f"its tensors use its data more than {MAX_SHARING} times over", file)
 
 
 def _unsafe(what: str, file: Path) -> UnsafeFileError:

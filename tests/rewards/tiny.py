@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
+from tests.rewards import tiny_mps
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -135,6 +136,8 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "hpsv2": write_hps,
     "hpsv2.1": write_hps,
     "laion-aesthetic-v2": write_laion,
+    "aesthetic-v2.5": tiny_mps.write_v25,
+    "mps": tiny_mps.write_mps,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,
