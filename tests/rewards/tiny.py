@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
+from tests.rewards.tiny_vlm import TINY_VLM
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -135,6 +136,7 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "hpsv2": write_hps,
     "hpsv2.1": write_hps,
     "laion-aesthetic-v2": write_laion,
+    **TINY_VLM,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,
