@@ -102,10 +102,10 @@ def load_vqascore(options: LoadOptions) -> ScoringModel:
         return load_vlm(options)
     card = SCORERS["vqascore"]
     part, vision, words = card.needed(options.variant)
+    path = find(card, part, options)
     tokenizer = tokenizer_of(find(card, words, options))
-    stored = read_state(find(card, part, options))
     net, used = host(
-        stored,
+        read_state(path),
         lambda: read_state(find(card, vision, options)),
         words=len(tokenizer),
         dtype=options.dtype,
