@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
 from tests.rewards import tiny_mps
+from tests.rewards.tiny_vlm import TINY_VLM
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -138,6 +139,7 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "laion-aesthetic-v2": write_laion,
     "aesthetic-v2.5": tiny_mps.write_v25,
     "mps": tiny_mps.write_mps,
+    **TINY_VLM,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,
