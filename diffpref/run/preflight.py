@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from diffpref.catalogue import build_objective
+from diffpref.config.fits import no_features
 from diffpref.config.schema import RunConfig
 from diffpref.data.inspect import inspect_source
 from diffpref.losses import PairLoss
@@ -70,7 +71,7 @@ def preflight(
     trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
     per_number = OPTIMIZER_BYTES[config.optimizer.name]
     copies = int(config.reference.kind == "frozen")
-    kit = Toolkit(schedule=bundle.schedule)
+    kit = Toolkit(schedule=bundle.schedule, embedder=no_features)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
     stored = CACHE_BYTES[config.data.cache_dtype]
     numel = latent[0] * latent[1] * latent[2]
