@@ -12,6 +12,7 @@ from diffpref.losses import PairLoss
 from diffpref.models import Bundle, trainable_parameters
 from diffpref.objective import PreferenceObjective
 from diffpref.run.data import Progress, filters_of, source_of
+from diffpref.run.fsdp import launched
 from diffpref.run.memory import Footprint, footprint
 from diffpref.strength import Strength
 from diffpref.toolkit import Toolkit
@@ -95,6 +96,7 @@ def preflight(
             latent=latent,
             copies=copies,
             optimizer_bytes=per_number,
+            shards=processes if launched() else 1,
         ),
         cache_bytes=stored * (found.images * 2 * numel + (found.prompts + 1) * text),
         checkpoint_bytes=int(trained * (4 + per_number)) * (config.save.keep + 1),
