@@ -1,4 +1,4 @@
-"""`diffpref bench score` on a tiny network: both ways agree, and the file says what was measured."""
+"""`diffpref bench score` on a tiny network: both ways agree, and the file says what was done."""
 
 import json
 from pathlib import Path
