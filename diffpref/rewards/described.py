@@ -1,9 +1,11 @@
 """Scorers that are described in a small file instead of held in weights: where that file is."""
 
+from hashlib import sha256
 from pathlib import Path
 
 from diffpref.errors import UsageError
 from diffpref.rewards.cards import Card
+from diffpref.rewards.info import WeightRef
 from diffpref.rewards.options import LoadOptions
 from diffpref.rewards.resolve import folders
 
@@ -41,3 +43,9 @@ def given_file(path: Path, file: str, where: str) -> Path:
         hint = f"give a file that describes it, such as {file}"
         raise UsageError(f"there is no file {path}", where=where, hint=hint)
     return path
+
+
+def described_by(path: Path) -> WeightRef:
+    """Return the file that describes a scorer, by content."""
+    digest = sha256(path.read_bytes()).hexdigest()
+    return WeightRef(file=path.name, sha256=digest, layout="description")

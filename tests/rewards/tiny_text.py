@@ -18,7 +18,26 @@ def write_judge(folder: Path) -> None:
     (folder / "judge.yaml").write_text("\n".join(lines))
 
 
+ENSEMBLE = """\
+members:
+  - scorer: hpsv2
+    weight: 2.0
+    mean: 0.1
+    std: 0.2
+  - scorer: brightness
+    mean: 0.5
+    std: 0.25
+"""
+
+
+def write_ensemble(folder: Path) -> None:
+    """Describe the sum of a two-tower scorer, whose weights are written too, and an attribute."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ensemble.yaml").write_text(ENSEMBLE)
+
+
 TINY: Mapping[str, Callable[[Path], None]] = {
     **{card.name: write_nothing for card in weight_free.CARDS},
     "vlm-judge": write_judge,
+    "ensemble": write_ensemble,
 }

@@ -17,4 +17,18 @@ JUDGE = Card(
     parity="tests against a server on this machine",
 )
 
-CARDS = (JUDGE,)
+ENSEMBLE = Card(
+    name="ensemble",
+    factory="diffpref.rewards.ensemble.load:load_ensemble",
+    kind="fusion",
+    about="a weighted sum of several scorers, each normalised: ensemble:FILE",
+    scale="sum of weight x (score - mean) / std over the members of its file",
+    range_hint=(-10.0, 10.0),
+    licence="those of its members",
+    differentiable=False,
+    free_variant="FILE",
+    source="diffpref",
+    parity="tests against the members alone",
+)
+
+CARDS = (JUDGE, ENSEMBLE)
