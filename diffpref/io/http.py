@@ -126,7 +126,7 @@ def check_address(url: str, *, key: str | None) -> bool:
         hint = "copy it again, without line breaks"
         raise UsageError("the key holds characters no key has", where=where, hint=hint)
     if parts.scheme == "http" and not local:
-        hint = "use https, or no key"
+        hint = "use https, a tunnel to this machine, or no key"
         raise UsageError("the key would travel unencrypted", where=where, hint=hint)
     return local
 

@@ -254,6 +254,8 @@ def test_scorers_that_only_compare_give_chances_against_the_prompt(
     assert first["scores"]["gpm:llama-3.1-8b"] == pytest.approx(chances, abs=1e-5)
     assert first["scores"]["vlm-judge:pairwise"] == [0.5, None, 1.0, 1.0]
     assert first["gains"]["vlm-judge:pairwise"][2] == pytest.approx(log(999))
+    bias = table.header["place_bias"]["vlm-judge:pairwise"]
+    assert bias == {"pairs": 2, "first_share": 0.5, "contradicted": 0}
     given = {who: told["gives"] for who, told in table.header["scorers"].items()}
     assert given == {"gpm:llama-3.1-8b": "chance", "vlm-judge:pairwise": "chance"}
 

@@ -12,6 +12,7 @@ from PIL import Image
 from diffpref.data.rewrites.read import Candidates
 from diffpref.io import BadImage, open_image
 from diffpref.rewards import LoadedScorer, PairwiseModel, ScorerInfo
+from diffpref.rewards.judge.model import PairwiseJudge
 from diffpref.rewards.text import LoadedTextScorer, PairwiseTextModel
 
 PLACEHOLDER = "{prompt}"
@@ -88,6 +89,11 @@ class ImageJudge:
     @property
     def compares(self) -> bool:
         return isinstance(self.scorer.model, PairwiseModel)
+
+    def place_bias(self) -> dict[str, int | float] | None:
+        """Return how a judge of pairs favoured a place so far; None of other scorers."""
+        model = self.scorer.model
+        return model.bias.told() if isinstance(model, PairwiseJudge) else None
 
     def numbers(self, rows: Sequence[Candidates], /, *, batch: int) -> Numbers:
         """Return scores, or chances against the prompt's picture; NaN for an unreadable one."""

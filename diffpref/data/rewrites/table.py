@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from diffpref.data.rewrites.choose import Rule, gains_of
-from diffpref.data.rewrites.judges import Judge, TextJudge, identity_of
+from diffpref.data.rewrites.judges import ImageJudge, Judge, TextJudge, identity_of
 from diffpref.data.rewrites.read import BadCandidates, Candidates, read_candidates
 from diffpref.errors import DataError
 from diffpref.io import Journal, write_atomic
@@ -83,6 +83,7 @@ def make_rewrites(
         hint = "; ".join(bad[:3]) or "it is empty"
         raise DataError("nothing could be scored", where=str(source), hint=hint)
     header |= {"n": len(lines), "rewritten": sum(line["place"] > 0 for line in lines)}
+    header |= _place_bias(judges)
     text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in (header, *lines))
     write_atomic(out, text)
     journal.path.unlink(missing_ok=True)
@@ -121,6 +122,13 @@ def _header(source: Path, judges: Sequence[Judge], rule: Rule) -> dict[str, Any]
         "margin": rule.margin,
         "agree": rule.agree,
     }
+
+
+def _place_bias(judges: Sequence[Judge]) -> dict[str, Any]:
+    """Return how judges of pairs favoured a place in this run; nothing if there are none."""
+    told = {judge.info.id: judge.place_bias() for judge in judges if isinstance(judge, ImageJudge)}
+    known = {name: bias for name, bias in told.items() if bias is not None}
+    return {"place_bias": known} if known else {}
 
 
 def _score(

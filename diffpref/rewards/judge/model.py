@@ -75,6 +75,10 @@ class PlaceBias:
         """Return the share of verdicts that the first place won; 1/2 is no bias."""
         return self.first / (2 * self.pairs) if self.pairs else 0.5
 
+    def told(self) -> dict[str, int | float]:
+        """Return the counts and the share as a report has them."""
+        return {"pairs": self.pairs, "first_share": self.share, "contradicted": self.contradicted}
+
     def count(self, one: float, other: float) -> None:
         """Count the verdicts about the first shown in both orders, unless one is NaN."""
         if isnan(one) or isnan(other):
