@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 PROMPT_FILES = (".txt", ".jsonl")
-DTYPES = ("fp32", "bf16", "fp16")
 
 Source = Annotated[
     Path,

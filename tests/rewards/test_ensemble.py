@@ -97,6 +97,16 @@ def test_parts_come_apart_as_they_went_together() -> None:
     assert alike(rows) == [[0, 2], [1]]
 
 
+def test_pictures_of_equal_area_in_one_batch_keep_their_order(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(3)
+    sizes = ((6, 4), (4, 6), (4, 6), (6, 4), (4, 6))
+    pictures = [torch.rand(3, y, x, generator=rng) for y, x in sizes]
+    path = write(tmp_path, "members:\n" + member("warmth", 1, 0, 1) + member("symmetry", 1, 0, 1))
+    found = load_scorer(f"ensemble:{path}").score(pictures, "").values
+    alone = [load_scorer(name).score(pictures, "").values for name in ("warmth", "symmetry")]
+    assert torch.allclose(found, alone[0] + alone[1], atol=1e-5)
+
+
 def test_a_verdict_that_fails_leaves_no_sum_and_says_whose_it_was(
     tmp_path: Path, mixed: list[Tensor]
 ) -> None:
