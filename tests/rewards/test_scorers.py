@@ -11,7 +11,6 @@ from diffpref.rewards import SCORERS, LoadedScorer, load_scorer
 from diffpref.types import Scorer
 from tests.rewards.conftest import PROMPTS
 
-
 ONLY_COMPARE = {"vlm-judge:pairwise"}
 """Variants without scores, which have tests of their own."""
 
