@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from diffpref.rewards.cards import aesthetic, blip, described, mps, two_tower, vlm, weight_free, world
+from diffpref.rewards.cards import (
+    aesthetic,
+    blip,
+    described,
+    mps,
+    two_tower,
+    vlm,
+    weight_free,
+    world,
+)
 from diffpref.rewards.cards.card import Card, Kind, Part
 
 _FILES = (two_tower, aesthetic, blip, mps, vlm, described, weight_free, world)
