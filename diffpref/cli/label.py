@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffpref.cli import data_options as data
+from diffpref.cli import label_prompts
 from diffpref.cli import sample_options as options
 from diffpref.cli.app import verb_app, write_json
 from diffpref.cli.progress import progress_bars
@@ -13,13 +14,9 @@ from diffpref.cli.values import words
 from diffpref.errors import UsageError
 
 app = verb_app("Scorers' opinions as training labels.")
+app.command()(label_prompts.prompts)
 
 SHOWN = 5
-
-
-@app.callback()
-def verbs() -> None:
-    """Keep `pairs` a word of its own although it is the only one."""
 
 
 @app.command()
