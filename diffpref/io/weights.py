@@ -8,15 +8,13 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, cast
 
 from diffpref.errors import DataError, UnsafeFileError, nearest
+from diffpref.io.archive import plan_of, unsafe
 
 if TYPE_CHECKING:
     import torch
 
 MAX_BYTES = 64 * 2**30
 MAX_ELEMENTS = 32 * 2**30
-MAX_MEMBERS = 100_000
-MAX_PICKLE = 64 * 2**20
-_HINT = "convert it once with `diffpref scorers convert` on a machine where you trust it"
 _MALFORMED_HINT = "download it again and compare its checksum"
 # the whole vocabulary of a plain state dict; torch's own allow-list is wider
 _PLAIN = frozenset(
@@ -37,7 +35,7 @@ def load_weights(path: Path | str) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
-    file = _regular(path)
+    file = regular_file(path)
     if file.suffix != ".safetensors":
         hint = "use a .safetensors file"
         raise UnsafeFileError(f"{file.suffix or 'this'} is not opened", where=str(file), hint=hint)
@@ -65,18 +63,24 @@ def safe_load_weights(
             larger than the file that holds it.
         DataError: missing, malformed, or not a dict of tensors.
     """
-    file = _regular(path)
+    file = regular_file(path)
     if file.suffix == ".safetensors":
         return load_weights(file)
     _check_archive(file)
     value = _load_plain(file)
-    if key is None and isinstance(value, dict):
-        entries = cast(dict[object, object], value)
-        key = next((name for name in wrappers if isinstance(entries.get(name), dict)), None)
+    if key is None:
+        held = _entries(value)
+        key = next((name for name in wrappers if isinstance(held.get(name), dict)), None)
     return _named_tensors(value, key, file)
 
 
-def _regular(path: Path | str) -> Path:
+def regular_file(path: Path | str) -> Path:
+    """Return the path of a file that is no larger than MAX_BYTES.
+
+    Raises:
+        DataError: missing, or no file.
+        UnsafeFileError: larger.
+    """
     file = Path(path)
     try:
         status = file.stat()
@@ -95,28 +99,10 @@ def _check_archive(file: Path) -> None:
     """Refuse an archive by its table of contents and by the words of its pickle."""
     try:
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            _check_members(members, file)
-            plans = [m for m in members if m.filename.casefold().endswith("data.pkl")]
-            if len(plans) != 1 or plans[0].file_size > MAX_PICKLE:
-                raise _unsafe("it does not hold exactly one plain state dict", file)
-            _check_words(archive.read(plans[0]), file)
+            _check_words(archive.read(plan_of(archive, file)), file)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         what = "it is not torch's zip format; pickles are never opened"
-        raise _unsafe(what, file) from error
-
-
-def _check_members(members: list[zipfile.ZipInfo], file: Path) -> None:
-    # torch looks members up without regard to case, and reads its plan from the first folder
-    names = [member.filename.casefold() for member in members]
-    if len(names) > MAX_MEMBERS or len(set(names)) != len(names):
-        raise _unsafe("too many members, or two with one name", file)
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise _unsafe("compressed members can grow without bound", file)
-    if sum(member.file_size for member in members) > file.stat().st_size:
-        raise _unsafe("members overlap", file)
-    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
-        raise _unsafe("it is a TorchScript program", file)
+        raise unsafe(what, file) from error
 
 
 def _check_words(plan: bytes, file: Path) -> None:
@@ -124,11 +110,11 @@ def _check_words(plan: bytes, file: Path) -> None:
     try:
         for opcode, argument, _ in pickletools.genops(plan):
             if opcode.name in ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL"):
-                raise _unsafe(f"its pickle uses {opcode.name}", file)
+                raise unsafe(f"its pickle uses {opcode.name}", file)
             if opcode.name == "GLOBAL" and argument not in _PLAIN:
-                raise _unsafe(f"its pickle names {str(argument).replace(' ', '.')}", file)
+                raise unsafe(f"its pickle names {str(argument).replace(' ', '.')}", file)
     except ValueError as error:
-        raise _unsafe("its pickle is malformed", file) from error
+        raise unsafe("its pickle is malformed", file) from error
 
 
 def _load_plain(file: Path) -> object:
@@ -139,7 +125,7 @@ def _load_plain(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise _unsafe(f"torch refuses it: {str(error).splitlines()[0]}", file) from error
+        raise unsafe(f"torch refuses it: {str(error).splitlines()[0]}", file) from error
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
         what = f"malformed: {str(error)[:200]}"
         raise DataError(what, where=str(file), hint=_MALFORMED_HINT) from error
@@ -149,12 +135,12 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
     import torch
 
     if key is not None:
-        entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+        entries = _entries(value)
         if key not in entries:
             hint = nearest(key, [str(name) for name in entries])
             raise DataError(f"there is no entry '{key}'", where=str(file), hint=hint)
         value = entries[key]
-    entries = cast(dict[object, object], value) if isinstance(value, dict) else {}
+    entries = _entries(value)
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in entries.items():
         if not (isinstance(name, str) and isinstance(tensor, torch.Tensor)):
@@ -163,14 +149,14 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
             )
             raise DataError(f"'{name}' is not a tensor", where=str(file), hint=hint)
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise _unsafe(f"'{name}' is larger than the data behind it", file)
+            raise unsafe(f"'{name}' is larger than the data behind it", file)
         tensors[name] = tensor.detach()
     if not tensors:
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
-        raise _unsafe(f"more than {MAX_ELEMENTS} numbers", file)
+        raise unsafe(f"more than {MAX_ELEMENTS} numbers", file)
     return tensors
 
 
-def _unsafe(what: str, file: Path) -> UnsafeFileError:
-    return UnsafeFileError(what, where=str(file), hint=_HINT)
+def _entries(value: object) -> dict[object, object]:
+    return cast(dict[object, object], value) if isinstance(value, dict) else {}
