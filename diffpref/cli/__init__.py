@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Scores of a data set's images as training labels: pairs."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
+    "scorers": (
+        "diffpref.cli.scorers",
+        "The scorers and their weights: list, check, where, convert, capture.",
+    ),
     "doctor": ("diffpref.cli.doctor", "Say what this machine has, and how to get what is missing."),
     "methods": ("diffpref.cli.methods", "List, show and cite the methods: list, show, cite."),
     "config": ("diffpref.cli.config", "The presets and their schema: list, show, copy, schema."),
