@@ -1,4 +1,4 @@
-"""`diffpref evaluate`: win rates between two models, and held-out implicit accuracy."""
+"""`diffpref evaluate`: win rates of models, accuracy of scorers, implicit accuracy."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffpref.cli import sample_options as options
+from diffpref.cli.accuracy import accuracy
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.progress import progress_bar
 from diffpref.cli.values import whole_numbers, words
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from diffpref.evaluate.compare import Comparison
     from diffpref.evaluate.opened import Opened
 
-app = verb_app(
-    "Win rates between two models, and held-out implicit accuracy.", no_args_is_help=True
-)
+app = verb_app("Win rates of models, accuracy of scorers, and more.", no_args_is_help=True)
+app.command()(accuracy)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,8 +13,10 @@ from diffpref.cli.progress import progress_bar
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
+    from diffpref.evaluate.benchmarks.benchmark import Item, Layout
+    from diffpref.evaluate.benchmarks.export import Exporter
     from diffpref.evaluate.opened import Opened, Place
-    from diffpref.models.sample import SampleSettings
+    from diffpref.models.sample_settings import SampleSettings
 
 app = verb_app("Make images of prompts, as PNG files that say how they were made.")
 
@@ -22,7 +24,14 @@ Words = Annotated[
     list[str] | None, typer.Argument(metavar="[PROMPT]...", help="What to show, quoted.")
 ]
 File = Annotated[
-    str | None, typer.Option("--prompts", help="A .txt or .jsonl file, or builtin:prompts/test.")
+    str | None,
+    typer.Option(
+        "--prompts", help="A .txt or .jsonl file, builtin:prompts/test, or BENCHMARK:FILE."
+    ),
+]
+Arrangement = Annotated[
+    Literal["flat", "benchmark"],
+    typer.Option("--layout", help="One folder, or what the benchmark's own evaluator reads."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Prompts of the file to use.")]
 Model = Annotated[
@@ -55,6 +64,7 @@ def generate(
     width: options.Width = None,
     batch: options.Batch = None,
     out: Folder = Path("samples"),
+    layout: Arrangement = "flat",
     force: options.Force = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -63,17 +73,21 @@ def generate(
     """Make images of prompts, as PNG files that say how they were made.
 
     The noise of an image depends on its seed and on its prompt's place in the list, so two models
-    given the same list start from the same noise.
+    given the same list start from the same noise. Benchmarks: parti, hpsv2, pickapic, geneval, dpg,
+    compbench, imagereward; docs/evaluation.md has a command line for each.
     """
-    asked = _asked(words or [], prompts, limit)
+    from diffpref.evaluate.benchmarks.export import Exporter, image_paths
+
     seeds = list(range(seed, seed + n))
-    targets = [out / f"{p:04d}-{each}.png" for each in seeds for p in range(len(asked))]
-    _refuse_existing(targets, force)
+    items, arranged = _asked(words or [], prompts, limit, seeds, layout)
+    paths = image_paths(arranged, items, n, out)
+    _refuse_existing([path for each in paths for path in each], force)
+    exporter = Exporter(layout=arranged, items=items, n=n, root=out, paths=paths)
     settings = options.settings_of(
         guidance, steps, sampler, negative, height=height, width=width, batch=batch
     )
     opened = _open(model, run, lora, options.place_of(device, dtype), lora_scale)
-    made = list(_write(opened, settings, asked, seeds, out))
+    made = list(_write(opened, settings, exporter, seeds))
     if json:
         write_json(made)
     else:
@@ -81,14 +95,28 @@ def generate(
             typer.echo(each["file"])
 
 
-def _asked(words: Sequence[str], file: str | None, limit: int | None) -> list[str]:
+def _asked(
+    words: Sequence[str],
+    file: str | None,
+    limit: int | None,
+    seeds: Sequence[int],
+    layout: str,
+) -> "tuple[list[Item], Layout]":
+    """Return what to show and where the images go."""
+    from diffpref.evaluate.benchmarks.source import arranged_prompts, flat_prompts
     from diffpref.evaluate.prompts import read_prompts
 
     if bool(words) == (file is not None):
         what = "give prompts or --prompts FILE" if not words else "give prompts or a file, not both"
         hint = 'diffpref generate "two red circles on the left"'
         raise UsageError(what, where="generate", hint=hint)
-    return list(words) if file is None else read_prompts(file, limit=limit)
+    if layout == "benchmark":
+        items, found = arranged_prompts(file or "", limit=limit)
+        if found.published != len(seeds):
+            note = f"published numbers have {found.published} images per prompt, not {len(seeds)}"
+            typer.echo(f"note: {note} (--n)", err=True)
+        return items, found
+    return flat_prompts(words if file is None else read_prompts(file, limit=limit), seeds)
 
 
 def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
@@ -117,39 +145,44 @@ def _open(
 
 
 def _write(
-    opened: "Opened",
-    settings: "SampleSettings",
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    out: Path,
+    opened: "Opened", settings: "SampleSettings", exporter: "Exporter", seeds: Sequence[int]
 ) -> Iterator[dict[str, object]]:
     """Sample in batches and write each image as soon as it is there."""
-    from diffpref.evaluate.pictures import png, to_bytes
+    from diffpref.evaluate.pictures import to_bytes, to_picture
     from diffpref.evaluate.subject import sampling
-    from diffpref.io import write_atomic
     from diffpref.models.sample import sample
     from diffpref.models.sample_settings import image_size, images_at_once
 
-    facts = {**opened.facts, **sampling(opened.bundle, settings)}
+    facts = {**opened.facts, **sampling(opened.bundle, settings), "diffpref": __version__}
+    prompts = [item.prompt for item in exporter.items]
     size = images_at_once(settings, *image_size(opened.bundle, settings))
     total, done = len(prompts) * len(seeds), 0
-    out.mkdir(parents=True, exist_ok=True)
     with progress_bar("generating", "images") as tell:
         tell(0, total)
-        for seed in seeds:
-            for start in range(0, len(prompts), size):
-                part = range(start, min(start + size, len(prompts)))
-                images = sample(
-                    opened.bundle,
-                    [prompts[p] for p in part],
-                    seed=seed,
-                    positions=part,
-                    settings=settings,
-                    on_progress=lambda some, _, before=done: tell(before + some, total),
-                )
-                for p, image in zip(part, images, strict=True):
-                    path = out / f"{p:04d}-{seed}.png"
-                    told = {"prompt": prompts[p], "seed": str(seed), "position": str(p), **facts}
-                    write_atomic(path, png(to_bytes(image), {**told, "diffpref": __version__}))
-                    yield {"file": str(path), "prompt": prompts[p], "seed": seed}
-                done += len(part)
+        for k, part in _parts(len(prompts), len(seeds), size, joined=exporter.layout.join):
+            images = sample(
+                opened.bundle,
+                [prompts[p] for p in part],
+                seed=seeds[k],
+                positions=part,
+                settings=settings,
+                on_progress=lambda some, _, before=done: tell(before + some, total),
+            )
+            for p, image in zip(part, images, strict=True):
+                told = {"prompt": prompts[p], "seed": str(seeds[k]), "position": str(p), **facts}
+                path = exporter.put(p, k, to_picture(to_bytes(image)), told)
+                if path is not None:
+                    yield {"file": str(path), "prompt": prompts[p], "seed": seeds[k]}
+            done += len(part)
+
+
+def _parts(prompts: int, seeds: int, size: int, *, joined: object) -> Iterator[tuple[int, range]]:
+    """Yield (number of the seed, prompts), seed by seed; where images are joined, all of a prompt.
+
+    Joined images wait in memory for the others of their prompt, so these must come soon.
+    """
+    chunks = [range(start, min(start + size, prompts)) for start in range(0, prompts, size)]
+    if joined is None:
+        yield from ((k, part) for k in range(seeds) for part in chunks)
+    else:
+        yield from ((k, part) for part in chunks for k in range(seeds))

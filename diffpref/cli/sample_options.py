@@ -18,7 +18,10 @@ ModelA = Annotated[
 ]
 ModelB = Annotated[str, typer.Argument(metavar="B", help="What A is compared with.")]
 Prompts = Annotated[
-    str, typer.Option("--prompts", help="A .txt or .jsonl file, or builtin:prompts/test.")
+    str,
+    typer.Option(
+        "--prompts", help="A .txt or .jsonl file, builtin:prompts/test, or BENCHMARK:FILE."
+    ),
 ]
 Seeds = Annotated[
     list[str] | None, typer.Option("--seeds", help="One image per prompt and seed: 0,1,2.")

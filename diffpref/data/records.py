@@ -43,7 +43,7 @@ _MEANING = {
     RowCode.COUNT_MISMATCH: "every image needs one score",
     RowCode.BAD_SCORE: "a score is not a finite number",
     RowCode.BAD_LABEL: "label_0 is not a number from 0 to 1, or label_1 is not 1 - label_0",
-    RowCode.BAD_RANKING: "ranks are whole numbers from 1 (best) to the number of images",
+    RowCode.BAD_RANKING: "ranks are whole numbers, 1 (or 0) is best, none above 64",
     RowCode.BAD_WEIGHT: "a weight is not a finite number above 0",
     RowCode.UNLABELLED: "has_label is false: nobody voted",
     RowCode.SELF_PAIR: "the same image, by name or by pixels, stands twice in the row",

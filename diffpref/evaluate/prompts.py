@@ -1,9 +1,10 @@
-"""Prompts from a file: one per line, or jsonl with a `prompt` each."""
+"""Prompts from a file: one per line, jsonl with a `prompt` each, or a benchmark's own file."""
 
 from pathlib import Path
 
 from diffpref.assets import resolve
 from diffpref.errors import DataError
+from diffpref.evaluate.benchmarks.source import is_benchmark, read_benchmark
 from diffpref.io import BadLine, read_jsonl
 
 MAX_BYTES = 64 * 2**20
@@ -12,7 +13,8 @@ MAX_BYTES = 64 * 2**20
 def read_prompts(source: str, *, limit: int | None = None) -> list[str]:
     """Return the prompts of a .txt or .jsonl file, or of `builtin:prompts/<set>`, in order.
 
-    Blank lines of a text file are skipped.
+    Blank lines of a text file are skipped. `parti:FILE` and the like read the file of a benchmark
+    (`diffpref.evaluate.benchmarks`).
 
     Args:
         source: the file.
@@ -24,6 +26,8 @@ def read_prompts(source: str, *, limit: int | None = None) -> list[str]:
     Raises:
         DataError: names the file and line.
     """
+    if is_benchmark(source):
+        return [item.prompt for item in read_benchmark(source, limit=limit)[1]]
     path = Path(resolve(source))
     if not path.is_file():
         hint = "give a .txt file with a prompt per line, a .jsonl file, or builtin:prompts/test"

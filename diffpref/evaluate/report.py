@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffpref.evaluate.bootstrap import LEVEL
 from diffpref.evaluate.compare import Comparison
 from diffpref.evaluate.curves import HEIGHT, LEFT, RIGHT, WIDTH, panels
 from diffpref.evaluate.grid import plain
 from diffpref.evaluate.page import render_page
 from diffpref.evaluate.pictures import SMALL, data_uri
-from diffpref.evaluate.winrate import LEVEL, WinRate
+from diffpref.evaluate.winrate import WinRate
 from diffpref.io import write_atomic
 
 TEMPLATE = "report.html.j2"

@@ -9,7 +9,6 @@ bootstrap and the tests, which resample prompts only.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from diffpref.draws import generator
 from diffpref.errors import DataError
+from diffpref.evaluate.bootstrap import BOOTSTRAPS, bootstrap_means
 
 Scores = Float[Tensor, "p s"]
 """One score per prompt and seed."""
@@ -24,20 +24,11 @@ Scores = Float[Tensor, "p s"]
 TIE = 1e-6
 """Scores closer than this are a tie."""
 
-BOOTSTRAPS = 10_000
 FLIPS = 10_000
-LEVEL = 0.95
 EXACT = 12
 """Up to this many prompts the permutation test visits every sign pattern."""
 
 _CHUNK = 2**22
-
-
-class Interval(NamedTuple):
-    """A percentile interval."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,23 +104,6 @@ def outcomes(a: Scores, b: Scores, *, tie: float = TIE) -> Float[Tensor, "p s"]:
     """Return 1 where A's image scores higher, 0 where lower, 1/2 where they tie; float64."""
     gap = a.double() - b.double()
     return torch.where(gap.abs() < tie, 0.5, (gap > 0).double())
-
-
-def bootstrap_means(
-    values: Float[Tensor, "m p"], bootstraps: int = BOOTSTRAPS, seed: int = 0
-) -> list[Interval]:
-    """Return the percentile interval of each row's mean; all rows share the resampled prompts."""
-    size = values.shape[1]
-    rng = generator(seed, 0, "bootstrap")
-    means: list[Tensor] = []
-    per_chunk = max(1, _CHUNK // size)
-    for start in range(0, bootstraps, per_chunk):
-        count = min(per_chunk, bootstraps - start)
-        chosen = torch.randint(0, size, (count, size), generator=rng)
-        means.append(torch.stack([row[chosen].mean(dim=1) for row in values.double()]))
-    tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    found = torch.cat(means, dim=1).quantile(tails, dim=1)
-    return [Interval(float(low), float(high)) for low, high in found.T]
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -12,7 +12,7 @@ from diffpref.io.codes import (
 )
 from diffpref.io.images import is_flat, open_image, rgb_image
 from diffpref.io.journal import Journal
-from diffpref.io.paths import safe_path
+from diffpref.io.paths import new_path, safe_path
 from diffpref.io.png import png_bytes, png_text
 from diffpref.io.text import parse_json, read_json, read_jsonl
 from diffpref.io.weights import load_weights, safe_load_weights
@@ -31,6 +31,7 @@ __all__ = [
     "load_weights",
     "load_yaml",
     "load_yaml_lines",
+    "new_path",
     "open_image",
     "parse_json",
     "png_bytes",

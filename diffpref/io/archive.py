@@ -10,9 +10,9 @@ MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 * 2**20
 CONVERT_HINT = "convert it once: diffpref scorers convert FILE --out FILE.safetensors"
 _PROGRAM_HINT = (
-    "`diffpref scorers convert` does not run programs either: take the same model as a state dict; "
-    "instead of OpenAI's ViT-L-14.pt the model.safetensors of openai/clip-vit-large-patch14, "
-    "instead of ViT-B-32.pt that of openai/clip-vit-base-patch32"
+    "programs are not converted either: give the same model's safetensors file; instead of OpenAI's "
+    "ViT-L-14.pt the model.safetensors of openai/clip-vit-large-patch14, instead of ViT-B-32.pt "
+    "that of openai/clip-vit-base-patch32"
 )
 
 
@@ -40,9 +40,9 @@ def _check_members(members: Sequence[zipfile.ZipInfo], file: Path) -> None:
     names = [member.filename.casefold() for member in members]
     if len(names) > MAX_MEMBERS or len(set(names)) != len(names):
         raise unsafe("too many members, or two with one name", file)
+    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
+        raise unsafe("it is a TorchScript program", file, _PROGRAM_HINT)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise unsafe("compressed members can grow without bound", file)
     if sum(member.file_size for member in members) > file.stat().st_size:
         raise unsafe("members overlap", file)
-    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
-        raise unsafe("it is a TorchScript program", file, _PROGRAM_HINT)

@@ -1,4 +1,4 @@
-"""The door for paths written in data: relative, inside one folder, regular files only."""
+"""The doors for paths written in data: relative, inside one folder, regular files only."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -39,6 +39,27 @@ def safe_path(root: Path | str, relative: str) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise BadPath(PathCode.MISSING, f"no such file in {folder.name}", relative) from error
     return target
+
+
+def new_path(root: Path | str, relative: str) -> Path:
+    """Return where a file named in data may be written: under `root`, on any system.
+
+    Args:
+        root: folder that must contain the file; it need not exist.
+        relative: path as made from the data, with forward slashes.
+
+    Raises:
+        BadPath: `code` says why.
+    """
+    _check_text(relative)
+    folder = Path(root).resolve()
+    try:
+        inside = (folder / PurePosixPath(relative)).resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a loop of links
+        inside = False
+    if not inside:
+        raise BadPath(PathCode.OUTSIDE, f"a link leads out of {folder.name}", relative)
+    return Path(root) / PurePosixPath(relative)
 
 
 def _check_text(relative: str) -> None:

@@ -43,7 +43,8 @@ class AestheticModel:
     def embed_seen(self, seen: Tensor, /) -> Float[Tensor, "n d"]:
         """Return unit embeddings in float32."""
         scale = self.tower.logit_scale
-        features = self.tower.encode_image(seen.to(device=scale.device, dtype=scale.dtype))
+        seen = seen.to(device=scale.device, dtype=scale.dtype, non_blocking=True)
+        features = self.tower.encode_image(seen)
         return functional.normalize(features.float(), dim=-1)
 
     def overlong(self, prompts: Sequence[str], /) -> list[bool]:

@@ -48,7 +48,8 @@ class TwoTowerModel:
     def embed_seen(self, seen: Tensor, /) -> Float[Tensor, "n d"]:
         """Return unit embeddings in float32, on the network's device."""
         scale = self.net.logit_scale
-        features = self.net.encode_image(seen.to(device=scale.device, dtype=scale.dtype))
+        seen = seen.to(device=scale.device, dtype=scale.dtype, non_blocking=True)
+        features = self.net.encode_image(seen)
         return functional.normalize(features.float(), dim=-1)
 
     def embed_prompts(self, prompts: Sequence[str], /) -> Float[Tensor, "m d"]:

@@ -24,8 +24,8 @@ def as_sequence(images: AnyImage | Iterable[AnyImage]) -> Sequence[AnyImage]:
     """Return one image or several as a sequence; nothing is opened.
 
     Args:
-        images: one image or several: PIL images, paths, encoded bytes, HWC or NHWC uint8 arrays,
-            CHW or NCHW tensors (uint8 0..255, or float).
+        images: one image or several: PIL images, paths, encoded bytes, HWC or NHWC arrays, CHW
+            or NCHW tensors; both uint8 0..255 or float.
     """
     if isinstance(images, Image.Image | Path | str | bytes):
         return [images]
@@ -87,10 +87,12 @@ def one_picture(
     if isinstance(image, Tensor):
         return _from_tensor(image, where, pixel_range)
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        known = image.dtype == np.uint8 or image.dtype.kind == "f"
+        if not known or image.ndim != 3 or image.shape[2] != 3:
             found = f"an array of shape {image.shape} and type {image.dtype}"
-            raise DataError(found, where=where, hint="pass height x width x 3 of uint8")
-        return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+            hint = "pass height x width x 3 of uint8, or of floats in [0, 1]"
+            raise DataError(found, where=where, hint=hint)
+        return _from_tensor(torch.from_numpy(image.copy()).permute(2, 0, 1), where, pixel_range)
     try:
         if isinstance(image, Image.Image):
             return _from_pil(rgb_image(image))

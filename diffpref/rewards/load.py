@@ -59,9 +59,7 @@ def load_scorer(
         HubError: a download that was asked for failed.
     """
     plain, _, variant = name.partition(":")
-    if dtype not in DTYPES:
-        hint = nearest(dtype, DTYPES)
-        raise UsageError(f"'{dtype}' is not a precision", where=f"scorer {name}", hint=hint)
+    wide = precision(dtype, where=f"scorer {name}")
     if plain in SCORERS:
         variant = SCORERS[plain].variant(variant)
     options = LoadOptions(
@@ -69,7 +67,7 @@ def load_scorer(
         weights=weights,
         weights_dir=None if weights_dir is None else Path(weights_dir).expanduser(),
         device=torch.device(device),
-        dtype=DTYPES[dtype],
+        dtype=wide,
         allow_download=allow_download,
         published=published,
     )
@@ -81,6 +79,17 @@ def load_scorer(
             hint="its entry point must return a diffpref.rewards.model.ScoringModel",
         )
     return LoadedScorer(model)
+
+
+def precision(name: str, *, where: str) -> torch.dtype:
+    """Return the precision of a name.
+
+    Raises:
+        UsageError: not one of fp32, bf16, fp16.
+    """
+    if name not in DTYPES:
+        raise UsageError(f"'{name}' is not a precision", where=where, hint=nearest(name, DTYPES))
+    return DTYPES[name]
 
 
 def _factory(name: str) -> Factory:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -94,4 +95,11 @@ def _ahead(
 
 
 def _stacked(group: Sequence[tuple[int, Tensor]]) -> Batch:
-    return Batch([number for number, _ in group], torch.stack([seen for _, seen in group]))
+    seen = torch.stack([seen for _, seen in group])
+    # From pinned memory the copy to a CUDA device runs beside the network's work.
+    return Batch([number for number, _ in group], seen.pin_memory() if _cuda() else seen)
+
+
+@cache
+def _cuda() -> bool:
+    return torch.cuda.is_available()

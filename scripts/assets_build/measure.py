@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from diffpref.assets import assets_root
-from diffpref.evaluate.winrate import bootstrap_means
+from diffpref.evaluate.bootstrap import bootstrap_means
 from diffpref.io import write_atomic
 from diffpref.rewards import load_scorer
 from diffpref.world.captions import parse

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from diffpref import __version__
 from diffpref.cli import main
+from diffpref.evaluate.benchmarks.export import Exporter
 from diffpref.evaluate.pictures import to_bytes
 from diffpref.io import open_image, png_text
 from diffpref.models import (
@@ -137,3 +139,84 @@ def test_wrong_words_are_usage_errors_that_leave_nothing(
     assert code == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.png"))
+
+
+GENEVAL = """{"tag": "colors", "include": [{"class": "cup", "count": 1}], "prompt": "a blue cup"}
+{"tag": "counting", "include": [{"class": "dog", "count": 2}], "prompt": "two dogs"}
+"""
+
+
+def test_a_benchmark_is_laid_out_as_its_evaluator_reads_it(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.jsonl").write_text(GENEVAL)
+    words = ["generate", "--prompts", f"geneval:{tmp_path}/m.jsonl", "--model", str(base), *FEW]
+    flat, laid = tmp_path / "flat", tmp_path / "laid"
+    assert main([*words, "--n", "2", "--out", str(flat)]) == 0
+    assert "note:" not in capsys.readouterr().err
+    laid_words = [*words, "--layout", "benchmark", "--out", str(laid)]
+    assert main([*laid_words, "--n", "2", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "published numbers have 4 images per prompt, not 2" in err
+    assert len(json.loads(out)) == 4
+    for p, line in enumerate(GENEVAL.splitlines()):
+        folder = laid / f"{p:05d}"
+        assert json.loads((folder / "metadata.jsonl").read_text()) == json.loads(line)
+        for k in range(2):
+            same = (flat / f"{p:04d}-{k}.png").read_bytes()
+            assert (folder / "samples" / f"{k:05d}.png").read_bytes() == same
+    assert main([*laid_words, "--n", "1"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_images_of_one_picture_are_those_of_their_seeds(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting: list[int] = []
+    put = Exporter.put
+
+    def watched(self: Exporter, *args: Any) -> Path | None:
+        path = put(self, *args)
+        waiting.append(len(self.waiting))
+        return path
+
+    monkeypatch.setattr(Exporter, "put", watched)
+    (tmp_path / "prompts").mkdir()
+    for name, text in (("b1", "a disc"), ("a2", "a red cube"), ("c3", "two cubes")):
+        (tmp_path / "prompts" / f"{name}.txt").write_text(text)
+    words = ["generate", "--prompts", f"dpg:{tmp_path}/prompts", "--model", str(base), *FEW]
+    words += ["--n", "4", "--seed", "7", "--batch", "2"]
+    assert main([*words, "--out", str(tmp_path / "flat")]) == 0
+    capsys.readouterr()
+    laid = [*words, "--layout", "benchmark", "--out", str(tmp_path / "grids")]
+    assert main(laid) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [Path(line).name for line in out] == ["a2.png", "b1.png", "c3.png"]
+    for p, name in enumerate(("a2", "b1", "c3")):
+        sheet = open_image(tmp_path / "grids" / f"{name}.png", where="x")
+        for k, corner in enumerate([(0, 0), (32, 0), (0, 32), (32, 32)]):
+            crop = sheet.crop((*corner, corner[0] + 32, corner[1] + 32))
+            one = open_image(tmp_path / "flat" / f"{p:04d}-{7 + k}.png", where="x")
+            assert crop.tobytes() == one.tobytes()
+    assert png_text(tmp_path / "grids" / "b1.png")["seed"] == "7,8,9,10"
+    assert max(waiting) == 2, "only the images of one batch of prompts are held in memory"
+
+
+def test_a_layout_needs_a_benchmark(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.txt").write_text("a\n")
+    (tmp_path / "hpsv2").mkdir()
+    (tmp_path / "hpsv2" / "anime.json").write_text('["a", "b"]')
+    common = ["--model", str(base), "--layout", "benchmark", "--out", str(tmp_path / "out"), *FEW]
+    for words, message in (
+        (["a"], "names no benchmark"),
+        (["--prompts", str(tmp_path / "p.txt")], "names no benchmark"),
+        (["--prompts", f"hpsv2:{tmp_path}/hpsv2", "--n", "2"], "has 1 per prompt, not 2"),
+    ):
+        assert main(["generate", *words, *common]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -80,6 +80,20 @@ def test_two_ranked_images_are_a_vote(folder: Path) -> None:
     assert record.scores == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "scores"),
+    [([1, 2, 5, 3], (1, 0.75, 0, 0.5)), ([3, 0, 1, 1], (0, 1, 2 / 3, 2 / 3)), ([2, 2], (0, 0))],
+    ids=["part of a longer list", "counted from nought", "tied"],
+)
+def test_ranks_of_published_lists_keep_their_order(
+    folder: Path, ranks: list[int], scores: tuple[float, ...]
+) -> None:
+    names = [f"{n}.png" for n in range(len(ranks))]
+    row = {"prompt": "p", "image_path": names, "rank": ranks}
+    (record,) = good(list(open_records(str(write_lines(folder / "a.jsonl", [row]))).rows()))
+    assert record.scores == pytest.approx(scores)
+
+
 @pytest.mark.parametrize("text", ["[1, 2", '{"prompt": NaN}', "[]extra"])
 def test_a_json_file_that_is_no_list_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "test.json").write_text(text)

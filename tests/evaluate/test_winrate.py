@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from diffpref.errors import DataError
+from diffpref.evaluate.bootstrap import bootstrap_means
 from diffpref.evaluate.winrate import (
-    bootstrap_means,
     outcomes,
     permutation_test,
     sign_test,

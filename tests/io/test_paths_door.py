@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffpref.io.codes import BadPath, PathCode
-from diffpref.io.paths import safe_path
+from diffpref.io.paths import new_path, safe_path
 
 
 @pytest.fixture
@@ -152,3 +152,33 @@ def test_whatever_is_opened_lies_inside(root: Path, relative: str) -> None:
         return
     assert path.resolve().is_relative_to(root.resolve())
     assert path.read_bytes() == b"inside"
+
+
+@pytest.mark.parametrize("relative", ["new.png", "a.png", "sub/x/y.png", "'quoted' & 12%.png"])
+def test_a_new_file_may_be_named_inside_the_folder(root: Path, relative: str) -> None:
+    assert new_path(root, relative) == root / relative
+
+
+def test_the_folder_of_a_new_file_need_not_exist(tmp_path: Path) -> None:
+    assert new_path(tmp_path / "out", "a/b.png") == tmp_path / "out/a/b.png"
+
+
+@pytest.mark.parametrize(
+    ("relative", "code"),
+    [
+        ("leakdir/x.png", PathCode.OUTSIDE),
+        ("leak.png", PathCode.OUTSIDE),
+        ("twin/new.png", PathCode.OUTSIDE),
+        ("loop/x.png", PathCode.OUTSIDE),
+        ("../data-twin/a.png", PathCode.PARENT),
+        ("/etc/x", PathCode.ABSOLUTE),
+        (".", PathCode.EMPTY),
+        ("a\nb.png", PathCode.CHARACTER),
+        ("nul.png", PathCode.RESERVED),
+        ("x" * 256, PathCode.TOO_LONG),
+    ],
+)
+def test_a_new_file_cannot_be_named_outside(root: Path, relative: str, code: PathCode) -> None:
+    with pytest.raises(BadPath) as caught:
+        new_path(root, relative)
+    assert caught.value.code == code

@@ -26,7 +26,8 @@ def test_every_kind_of_image_gives_the_same_pixels(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded())
     whole = torch.from_numpy(ARRAY).permute(2, 0, 1)
-    for image in (Image.fromarray(ARRAY), path, str(path), encoded(), ARRAY, whole, whole / 255):
+    arrays = (ARRAY, ARRAY / 255, (ARRAY / 255).astype(np.float32))
+    for image in (Image.fromarray(ARRAY), path, str(path), encoded(), *arrays, whole, whole / 255):
         (single,), (listed,) = to_pixels(image), to_pixels([image])
         assert torch.allclose(single, PIXELS, atol=1e-6), type(image)
         assert torch.equal(single, listed)
@@ -58,7 +59,8 @@ def test_a_little_overshoot_is_clamped() -> None:
         (torch.rand(1, 2, 2), r"a tensor of shape \(1, 2, 2\)"),
         (torch.zeros(3, 2, 2, dtype=torch.int64), "a tensor of torch.int64"),
         (np.zeros((2, 2, 4), dtype=np.uint8), r"an array of shape \(2, 2, 4\)"),
-        (np.zeros((2, 2, 3)), "float64"),
+        (np.full((2, 2, 3), 300.0), "values from 300 to 300"),
+        (np.zeros((2, 2, 3), dtype=np.int64), "int64"),
         (b"no image", r"images\[1\]"),
     ],
 )

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffpref.data.records import ImageRef, Row, RowCode
-from diffpref.data.validate import Fault, Place, bad_row, check_row
+from diffpref.data.validate import MAX_IMAGES, Fault, Place, bad_row, check_row
 from diffpref.io import BadPath, safe_path
 
 RANKED = {"ranking", "rank"}
-IMAGES = ("images", "generations", "image_paths")
-"""What the list of images is called: ours, and what ranked lists say."""
+IMAGES = ("images", "generations", "image_path", "image_paths")
+"""What the list of images is called: ours, ImageReward's, HPD v2's, and others'."""
 
 
 def row_from_files(raw: Mapping[str, object], root: Path, place: Place) -> Row:
@@ -42,16 +42,22 @@ def file_image(value: object, root: Path) -> ImageRef:
 
 
 def scores_of_ranks(ranks: Sequence[object]) -> list[float]:
-    """Return (k - rank) / (k - 1): 1 for rank 1, 0 for rank k, so two images get votes 1 and 0.
+    """Return (last - rank) / (last - first): 1 for the best rank, 0 for the last.
+
+    Ranks count from 1, or from 0 if a 0 is among k ranks below k. The last rank is k counted from
+    there, or a larger one that occurs: of ImageReward's 466 test lists 70 are parts of longer ones,
+    such as 1, 2, 5, 3. Two images get votes 1 and 0.
 
     Raises:
-        Fault: a rank is not a whole number from 1.
+        Fault: a rank is not such a whole number.
     """
     whole = [rank for rank in ranks if isinstance(rank, int) and not isinstance(rank, bool)]
-    if len(whole) < len(ranks) or any(not 1 <= rank <= len(ranks) for rank in whole):
-        reason = f"ranks are whole numbers from 1 (best) to {len(ranks)}"
+    first = 0 if 0 in whole and max(whole) < len(whole) else 1
+    if len(whole) < len(ranks) or any(not first <= rank <= MAX_IMAGES for rank in whole):
+        reason = f"ranks are whole numbers, 1 is best, none above {MAX_IMAGES}"
         raise Fault(RowCode.BAD_RANKING, reason, "ranking")
-    return [(len(whole) - rank) / max(len(whole) - 1, 1) for rank in whole]
+    last = max([len(whole) - 1 + first, *whole])
+    return [(last - rank) / max(last - first, 1) for rank in whole]
 
 
 def _plain(raw: Mapping[str, object]) -> dict[str, object]:
