@@ -45,10 +45,11 @@ def histogram(values: Sequence[float]) -> Histogram | None:
     for value in values:
         counts[min(size - 1, int((value - low) / (high - low) * size))] += 1
     top = max(counts)
+    whole = [value for value in nice_ticks(0.0, float(top)) if value.is_integer()]
     return Histogram(
         bars=tuple(_bar(n, count, top, (low, high), size) for n, count in enumerate(counts)),
         x=tuple(Tick(at=_x(v, low, high), text=f"{v:.4g}") for v in nice_ticks(low, high)),
-        y=tuple(Tick(at=_y(v, top), text=f"{v:g}") for v in nice_ticks(0, top) if v == int(v)),
+        y=tuple(Tick(at=_y(value, top), text=f"{value:g}") for value in whole),
     )
 
 
@@ -56,7 +57,7 @@ def _bar(number: int, count: int, top: int, span: tuple[float, float], size: int
     low, high = span
     start, end = (low + n * (high - low) / size for n in (number, number + 1))
     left, right = _x(start, low, high), _x(end, low, high)
-    y = _y(count, top)
+    y = _y(float(count), top)
     return Bar(
         x=left,
         y=y,

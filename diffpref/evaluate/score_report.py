@@ -85,8 +85,8 @@ def _section(scored: ScoredImages, name: str, pictures: dict[Path, str]) -> Mapp
         key=lambda row: values[row],
         reverse=True,
     )
-    best = order[:SHOWN]
-    worst = [row for row in reversed(order) if row not in best][:SHOWN]
+    best = order[: min(SHOWN, -(-len(order) // 2))]
+    worst = order[len(best) :][::-1][:SHOWN]
     return {
         "name": name,
         "scale": scored.infos[name].scale,

@@ -11,6 +11,7 @@ from typing import Any
 from diffpref.errors import DataError
 from diffpref.io import Journal
 from diffpref.rewards import LoadedScorer, ScorerInfo
+from diffpref.rewards.identity import identity
 
 BATCHES = 4
 """Batches scored between two lines of the journal."""
@@ -95,14 +96,6 @@ def score_images(
         infos={scorer.info.id: scorer.info for scorer in scorers},
         verdicts=found,
     )
-
-
-def identity(scorer: LoadedScorer, dtype: str) -> str:
-    """Return a hash of what a score depends on: the scorer, its weights, how it sees and reads."""
-    info = scorer.info
-    weights = sorted(each.sha256 for each in info.weights)
-    told = [info.id, weights, info.preprocess_id, info.tokenizer_id, dtype]
-    return blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 * 2**20
 CONVERT_HINT = "convert it once: diffpref scorers convert FILE --out FILE.safetensors"
 _PROGRAM_HINT = (
-    "programs are not converted either: give the same model's safetensors file; instead of OpenAI's "
+    "programs are not converted: give the same model's safetensors file; instead of OpenAI's "
     "ViT-L-14.pt the model.safetensors of openai/clip-vit-large-patch14, instead of ViT-B-32.pt "
     "that of openai/clip-vit-base-patch32"
 )
