@@ -1,6 +1,7 @@
 """Small exact worlds for every test: float64 toy denoisers, a 1000-step schedule, batches."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,19 @@ settings.register_profile("house", derandomize=True, deadline=None)
 settings.load_profile("house")
 
 CHANNELS, SIDE, TOKENS, WIDTH = 2, 4, 3, 5
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--weights-dir", help="folder with published weights, for -m weights")
+
+
+@pytest.fixture
+def published_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of --weights-dir; the test is skipped without one."""
+    told = request.config.getoption("--weights-dir")
+    if told is None:
+        pytest.skip("--weights-dir names no folder with published weights")
+    return Path(told)
 
 
 class ToyDenoiser(nn.Module):

@@ -181,6 +181,8 @@ def write_rates(found: "Comparison") -> None:
         for name, rate in found.rates.items()
     ]
     write_columns([head, *rows])
+    for warning in found.warnings():
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _same_space(policy: "Opened", reference: "Opened") -> None:

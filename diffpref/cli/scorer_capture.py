@@ -35,7 +35,7 @@ def capture(
 
     The file holds no picture: names, hashes, prompts, scores, the weights' hashes and versions.
     Check it later with `diffpref scorers check SCORER --golden FILE`, or put it into
-    tests/rewards/goldens and run `pytest -m weights`.
+    tests/rewards/goldens and run `pytest -m weights --weights-dir DIR`.
     """
     from diffpref.config.fits import auto_device
     from diffpref.evaluate.asked import asked_of, image_files

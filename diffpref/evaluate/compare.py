@@ -37,6 +37,10 @@ class Sampler(Protocol):
     ) -> Images: ...
 
 
+LABELS_BY = "labels_by"
+"""Fact of a model: the scorers whose labels it was trained on, separated by ", "."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model in a comparison. `facts` say what makes its images: model, LoRA, sampler ..."""
@@ -69,6 +73,15 @@ class Comparison:
         a, b = self.scores[scorer]
         return float(a.mean()), float(b.mean())
 
+    def warnings(self) -> list[str]:
+        """Return a sentence for every judge whose own labels a model was trained on."""
+        return [
+            f"{model} was trained on labels by {scorer}: its win rate there flatters it"
+            for model, facts in self.facts.items()
+            for scorer in facts.get(LABELS_BY, "").split(", ")
+            if scorer in self.infos
+        ]
+
     def rows(self) -> Iterator[tuple[int, int, str, str, float, float, float]]:
         """Yield (prompt number, seed, prompt, scorer, score A, score B, outcome)."""
         for scorer, (a, b) in self.scores.items():
@@ -91,6 +104,7 @@ class Comparison:
             },
             "facts": {name: dict(facts) for name, facts in self.facts.items()},
             "scorers": {name: asdict(info) for name, info in self.infos.items()},
+            "warnings": self.warnings(),
         }
 
     def csv(self) -> str:

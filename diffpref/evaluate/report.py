@@ -91,6 +91,7 @@ def render_report(
         "a": plain(comparison.a),
         "b": plain(comparison.b),
         "rates": [_rate(comparison, name) for name in comparison.rates],
+        "warnings": [plain(warning) for warning in comparison.warnings()],
         "scales": [(info.id, info.scale) for info in comparison.infos.values()],
         "cards": list(_cards(comparison)),
         "small": max(comparison.images.shape[-2:]) <= SMALL,

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from diffpref.config import RunConfig, load_config
+from diffpref.data.labels import read_table
 from diffpref.errors import CheckpointError, UsageError
+from diffpref.evaluate.compare import LABELS_BY
 from diffpref.evaluate.opened import Opened, Place, facts_of
 from diffpref.models import (
     AdapterConfig,
@@ -85,8 +87,16 @@ def adapt(bundle: Bundle, config: RunConfig) -> None:
 
 
 def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
-    told = {**facts_of(bundle), "run": folder.name, **facts}
+    told = {**facts_of(bundle), "run": folder.name, **facts, **_labels_of(folder)}
     return Opened(name=folder.resolve().name, bundle=bundle, facts=told, run=folder)
+
+
+def _labels_of(folder: Path) -> dict[str, str]:
+    """Return whose labels a run was trained on, if it was and its table is still there."""
+    table = load_config(folder / CONFIG).data.labels
+    if table is None or not Path(table).is_file():
+        return {}
+    return {LABELS_BY: ", ".join(read_table(Path(table)).header["scorers"])}
 
 
 def _checkpoint(folder: Path) -> Checkpoint:

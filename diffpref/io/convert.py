@@ -21,12 +21,9 @@ from diffpref.io.recover import (
 )
 from diffpref.io.tensors import stored_bytes
 from diffpref.io.torch_data import TorchData, open_torch
-from diffpref.io.weights import MAX_BYTES, regular_file
+from diffpref.io.weights import MAX_BYTES, MAX_SHARING, regular_file
 
 WRAPPERS = ("state_dict", "model", "module")
-MOST_SHARED = 8
-"""Tensors may share data, as tied weights do, and are stored once each: so much may a file grow."""
-
 _HINT = "take a plain state dict of the same model, if there is one"
 
 
@@ -69,7 +66,7 @@ def recover(path: Path | str, *, key: str | None = None) -> Recovered:
     if not tensors:
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
     size = stored_bytes(tensors)
-    if size > MAX_BYTES or size > MOST_SHARED * file.stat().st_size:
+    if size > MAX_BYTES or size > MAX_SHARING * file.stat().st_size:
         what = f"its tensors take {size} bytes, far more than the file that holds them"
         raise UnsafeFileError(what, where=str(file), hint=_HINT)
     foreign = sorted({str(name) for name in data.pickle.names} - FAMILIAR)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 2**30
 MAX_ELEMENTS = 32 * 2**30
+MAX_SHARING = 16
+"""How many times over tensors may use the data of a file; tied weights and views of it share."""
 _MALFORMED_HINT = "download it again and compare its checksum"
 # the whole vocabulary of a plain state dict; torch's own allow-list is wider
 _PLAIN = frozenset(
@@ -59,8 +61,8 @@ def safe_load_weights(
         wrappers: entries that hold the weights if they are there; the first one found counts.
 
     Raises:
-        UnsafeFileError: pickled code, TorchScript, an old or compressed format, or a tensor
-            larger than the file that holds it.
+        UnsafeFileError: pickled code, TorchScript, an old or compressed format, a tensor larger
+            than the file that holds it, or one stretch of it shared by too many.
         DataError: missing, malformed, or not a dict of tensors.
     """
     file = regular_file(path)
@@ -69,8 +71,8 @@ def safe_load_weights(
     _check_archive(file)
     value = _load_plain(file)
     if key is None:
-        held = _entries(value)
-        key = next((name for name in wrappers if isinstance(held.get(name), dict)), None)
+        entries = _entries(value)
+        key = next((name for name in wrappers if isinstance(entries.get(name), dict)), None)
     return _named_tensors(value, key, file)
 
 
@@ -153,10 +155,20 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
         tensors[name] = tensor.detach()
     if not tensors:
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
-    if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
-        raise unsafe(f"more than {MAX_ELEMENTS} numbers", file)
+    _check_size(tensors, file)
     return tensors
 
 
 def _entries(value: object) -> dict[object, object]:
     return cast(dict[object, object], value) if isinstance(value, dict) else {}
+
+
+def _check_size(tensors: "dict[str, torch.Tensor]", file: Path) -> None:
+    """Refuse more numbers than memory or the file behind them warrants once they are copied."""
+    if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
+        raise unsafe(f"more than {MAX_ELEMENTS} numbers", file)
+    behind = [tensor.untyped_storage() for tensor in tensors.values()]
+    held = sum({data.data_ptr(): data.nbytes() for data in behind}.values())
+    used = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if used > MAX_SHARING * held:
+        raise unsafe(f"its tensors use its data more than {MAX_SHARING} times over", file)

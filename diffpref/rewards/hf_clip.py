@@ -19,12 +19,13 @@ _VISION_HEADS = {768: 12, 896: 14, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
 class HostedClip(nn.Module):
     """transformers' CLIP with open_clip's two verbs; embeddings are projected, not normalised.
 
-    `side` is the height and width of what the vision tower sees, in pixels.
+    `side` is the height and width of what the vision tower sees, in pixels, `width` that of an
+    embedding.
     """
 
     def __init__(self, clip: CLIPModel, side: int) -> None:
         super().__init__()
-        self.clip, self.side = clip, side
+        self.clip, self.side, self.width = clip, side, clip.projection_dim
 
     @property
     def logit_scale(self) -> Tensor:

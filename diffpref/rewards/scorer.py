@@ -165,12 +165,14 @@ class LoadedScorer:
         return (scores / (temperature or self.info.temperature)).softmax(dim=0)
 
     def rank(self, prompt: str, images: Images) -> list[int]:
-        """Return the images' numbers, best first; equals keep their order."""
+        """Return the images' numbers, best first; equal to 1e-6 they keep their order."""
         if isinstance(self.model, PairwiseModel):
             scores = self.compare(prompt, images)
         else:
             scores = self.score(images, prompt).values
-        return torch.argsort(scores, descending=True, stable=True).tolist()
+        # The place in a batch moves a score by rounding; that must not reorder equal images.
+        rounded = scores.double().round(decimals=6)
+        return torch.argsort(rounded, descending=True, stable=True).tolist()
 
     @torch.no_grad()
     def embed_images(self, images: Images, *, batch_size: int = 32) -> Float[Tensor, "i d"]:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -84,3 +85,11 @@ def test_progress_counts_the_images_of_both_models(scorer: LoadedScorer) -> None
         on_progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(0, 14), (7, 14), (14, 14)]
+
+
+def test_a_judge_whose_labels_a_model_was_trained_on_is_named(compared: Make) -> None:
+    found = compared(PROMPTS)
+    assert (found.warnings(), found.plain()["warnings"]) == ([], [])
+    facts = {**found.facts, found.a: {"labels_by": "other, bright"}}
+    (warning,) = replace(found, facts=facts).warnings()
+    assert warning.startswith(f"{found.a} was trained on labels by bright")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpref.rewards import load_scorer
-from diffpref.rewards.aesthetic import load_affine_head
+from diffpref.rewards.affine_head import load_affine_head
 from diffpref.rewards.cards import SCORERS
 from diffpref.rewards.state import Stored, WeightsMismatchError, count, read_state
 
@@ -31,7 +31,9 @@ def collapsed(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 def test_the_head_is_the_affine_map_its_layers_multiply_out_to(weights_dir: Path) -> None:
     stored = read_state(weights_dir / "laion-aesthetic-v2/head/predictor.pth")
-    head = load_affine_head(stored, prefix="layers.", dropouts=DROPOUTS)
+    head = load_affine_head(
+        stored, prefix="layers.", dropouts=DROPOUTS, other="give the linear one"
+    )
     row, offset = collapsed(stored.state)
     points = torch.randn(9, 32)
     expected = points.double() @ row.T + offset
@@ -60,7 +62,7 @@ def test_the_head_with_relus_is_refused() -> None:
     }
     stored = Stored(state=state, files=(), config={}, where="here")
     with pytest.raises(WeightsMismatchError, match=r"not the linear head.*\[0, 3, 6, 9, 11\]"):
-        load_affine_head(stored, prefix="layers.", dropouts=DROPOUTS)
+        load_affine_head(stored, prefix="layers.", dropouts=DROPOUTS, other="give the linear one")
 
 
 def test_a_tensor_too_many_is_refused(weights_dir: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_tensor_too_many_is_refused(weights_dir: Path) -> None:
         state=stored.state | {"layers.9x": torch.zeros(1)}, files=(), config={}, where=""
     )
     with pytest.raises(WeightsMismatchError, match=r"1 unexpected: layers\.9x"):
-        load_affine_head(extra, prefix="layers.", dropouts=DROPOUTS)
+        load_affine_head(extra, prefix="layers.", dropouts=DROPOUTS, other="give the linear one")
 
 
 @pytest.mark.skipif(DATA is None, reason="DIFFPREF_TEST_DATA is not set")
@@ -78,7 +80,9 @@ def test_the_real_head_passes_the_safe_door_and_is_its_affine_collapse() -> None
     part = SCORERS["laion-aesthetic-v2"].part("head")
     assert count(stored.state) == part.parameters
     assert {value.device.type for value in stored.state.values()} == {"cpu"}
-    head = load_affine_head(stored, prefix="layers.", dropouts=DROPOUTS)
+    head = load_affine_head(
+        stored, prefix="layers.", dropouts=DROPOUTS, other="give the linear one"
+    )
     row, offset = collapsed(stored.state)
     unit = nn.functional.normalize(torch.randn(64, 768, generator=torch.Generator()), dim=-1)
     with torch.no_grad():

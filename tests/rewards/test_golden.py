@@ -111,12 +111,11 @@ def test_a_trial_that_is_not_finite_is_an_error(scorer: LoadedScorer) -> None:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.name)
-def test_published_weights_give_the_recorded_scores(path: Path) -> None:
-    """With $DIFFPREF_WEIGHTS, over the files of tests/rewards/goldens and $DIFFPREF_GOLDENS."""
+def test_published_weights_give_the_recorded_scores(path: Path, published_dir: Path) -> None:
+    """Over the files of tests/rewards/goldens and of $DIFFPREF_GOLDENS."""
     golden = read_golden(path)
-    name = f"{golden['scorer']}:{golden['variant']}".rstrip(":")
-    folder = os.environ.get("DIFFPREF_GOLDEN_IMAGES")
+    dtype, name = golden["dtype"], f"{golden['scorer']}:{golden['variant']}".rstrip(":")
+    folder = os.environ.get("DIFFPREF_TEST_DATA")
     images = None if folder is None else Path(folder)
-    compare_with(
-        path, load_scorer(name, dtype=golden["dtype"]), dtype=golden["dtype"], folder=images
-    )
+    scorer = load_scorer(name, weights_dir=published_dir, dtype=dtype)
+    compare_with(path, scorer, dtype=dtype, folder=images)

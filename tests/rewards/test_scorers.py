@@ -21,7 +21,7 @@ def ids() -> list[str]:
     ]
 
 
-@pytest.fixture(params=ids())
+@pytest.fixture(params=ids(), scope="module")
 def scorer(request: pytest.FixtureRequest, weights_dir: Path, reward_folder: Path) -> LoadedScorer:
     weights = str(reward_folder) if request.param == "world-reward" else None
     return load_scorer(request.param, weights=weights, weights_dir=weights_dir, published=False)

@@ -12,6 +12,9 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
+from tests.rewards import tiny_mps
+from tests.rewards.tiny_blip import write_imagereward, write_itc, write_itm
+from tests.rewards.tiny_vlm import TINY_VLM
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -135,6 +138,12 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "hpsv2": write_hps,
     "hpsv2.1": write_hps,
     "laion-aesthetic-v2": write_laion,
+    "aesthetic-v2.5": tiny_mps.write_v25,
+    "mps": tiny_mps.write_mps,
+    **TINY_VLM,
+    "imagereward": write_imagereward,
+    "blip-itm": write_itm,
+    "blip-itc": write_itc,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from diffpref.rewards.cards import two_tower, world
+from diffpref.rewards.cards import aesthetic, blip, mps, two_tower, vlm, world
 from diffpref.rewards.cards.card import Card, Kind, Part
 
+_FILES = (two_tower, aesthetic, blip, mps, vlm, world)
+
 SCORERS: Mapping[str, Card] = MappingProxyType(
-    {card.name: card for cards in (two_tower, world) for card in cards.CARDS}
+    {card.name: card for cards in _FILES for card in cards.CARDS}
 )
 """Name -> card; the code behind one is imported only when it is loaded."""
 
