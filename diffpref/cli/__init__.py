@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Labels of a data set; the best prompts: pairs, prompts."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
+    "scorers": (
+        "diffpref.cli.scorers",
+        "The scorers and their weights: list, check, where, convert, capture.",
+    ),
     "bench": ("diffpref.cli.bench", "How fast this machine is, against the obvious way: score."),
     "doctor": ("diffpref.cli.doctor", "Say what this machine has, and how to get what is missing."),
     "methods": ("diffpref.cli.methods", "List, show and cite the methods: list, show, cite."),

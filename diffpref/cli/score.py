@@ -1,147 +1,170 @@
 """`diffpref score`: what scorers think of images."""
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffpref.cli import sample_options as options
+from diffpref.cli import sample_options as sampling
+from diffpref.cli import scorer_options as options
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.progress import progress_bars
 from diffpref.cli.values import words
 from diffpref.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from diffpref.rewards import ScoreResult
+    from diffpref.evaluate.scoring import ScoredImages
+    from diffpref.rewards import LoadedScorer
 
 app = verb_app("Score images against their prompts.")
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
+SHOWN = 5
+"""Images named of those that were not scored."""
+
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files or folders.")]
+PromptsFile = Annotated[
+    str | None, typer.Option("--prompts-file", help="One prompt per image, in their order.")
+]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Images scored at once.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Also write this .csv, .parquet or .json file.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Also write this .html file, histograms and all.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Report images that cannot be scored, and go on.")
+]
 
 
 @app.command()
 def score(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files or folders.")],
+    images: Images,
     *,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help="The prompt of all images.")
-    ] = None,
-    prompts_file: Annotated[
-        str | None, typer.Option("--prompts-file", help="One prompt per image, in their order.")
-    ] = None,
-    scorer: options.Scorers = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images scored at once.")] = 32,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write this CSV file.")] = None,
-    force: options.Force = False,
-    device: options.Device = "auto",
-    json: options.Json = False,
+    prompt: options.Prompt = None,
+    prompts_file: PromptsFile = None,
+    prompts_from: options.PromptsFrom = None,
+    scorer: sampling.Scorers = None,
+    weights_dir: options.WeightsDir = None,
+    weights: options.Weights = None,
+    any_size: options.AnySize = False,
+    dtype: options.Dtype = "fp32",
+    batch: Batch = 32,
+    skip_bad: SkipBad = False,
+    out: Out = None,
+    report: Report = None,
+    force: sampling.Force = False,
+    device: sampling.Device = "auto",
+    json: sampling.Json = False,
 ) -> None:
     """Score images against their prompts; higher is better.
 
-    Without --prompt or --prompts-file, the prompt is read from each PNG that `generate` wrote.
+    Without a prompt option, the prompt is read from each PNG that `generate` wrote. With --out a
+    killed run goes on where it was: what is done stands in a journal beside the file, by the
+    content of the image, its prompt, and the scorer with its weights.
     """
     from diffpref.config.fits import auto_device
-    from diffpref.io import write_atomic
+    from diffpref.evaluate.asked import image_files
+    from diffpref.evaluate.score_files import plain_rows, write_scores
+    from diffpref.evaluate.scoring import score_images
 
-    if out is not None and out.exists() and not force:
-        raise UsageError("exists already", where=str(out), hint="add --force, or name another file")
-    files = _files(images)
-    asked = _prompts(files, prompt, prompts_file)
-    scorers = options.load_scorers(words(scorer, options.WORLD), auto_device(device))
-    results: dict[str, ScoreResult] = {}
+    _refuse(out, report, force)
+    files = image_files(images)
+    scorers = options.load_scorers(
+        words(scorer, sampling.WORLD),
+        auto_device(device),
+        weights=weights,
+        weights_dir=weights_dir,
+        dtype=dtype,
+        any_size=any_size,
+    )
+    asked = _prompts(files, prompt, prompts_file, prompts_from, scorers)
+    journal = None if out is None else out.with_name(f"{out.name}.partial")
     with progress_bars() as bar:
-        for each in scorers:
-            tell = bar(each.info.id, "images")
-            found = each.score(files, asked, batch_size=batch, progress=tell)
-            results[each.info.id] = found
+        scored = score_images(
+            files,
+            asked,
+            scorers,
+            dtype=dtype,
+            batch=batch,
+            journal=journal,
+            skip_bad=skip_bad,
+            progress=lambda name: bar(name, "images"),
+        )
     if out is not None:
-        write_atomic(out, _csv(files, asked, results))
+        write_scores(out, scored)
+    if report is not None:
+        _report(report, scored, dtype)
+    if journal is not None:
+        journal.unlink(missing_ok=True)
     if json:
-        write_json(_plain(files, asked, results))
+        write_json(plain_rows(scored))
     else:
-        _show(files, results)
+        _show(scored)
 
 
-def _files(images: Sequence[Path]) -> list[Path]:
-    """Expand folders into their images, by name."""
-    found: list[Path] = []
-    for path in images:
-        if path.is_dir():
-            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in ENDINGS)
-            if not inside:
-                hint = f"images end in {', '.join(sorted(ENDINGS))}"
-                raise DataError("holds no images", where=str(path), hint=hint)
-            found += inside
-        else:
-            found.append(path)
-    return found
+def _refuse(out: Path | None, report: Path | None, force: bool) -> None:
+    from diffpref.evaluate.score_files import check_ending
+
+    if out is not None:
+        check_ending(out)
+    for path in (out, report):
+        if path is not None and path.exists() and not force:
+            hint = "add --force, or name another file"
+            raise UsageError("exists already", where=str(path), hint=hint)
 
 
-def _prompts(files: Sequence[Path], prompt: str | None, source: str | None) -> list[str]:
+def _prompts(
+    files: Sequence[Path],
+    prompt: str | None,
+    lines: str | None,
+    source: str | None,
+    scorers: "Sequence[LoadedScorer]",
+) -> list[str]:
+    from diffpref.evaluate.asked import asked_of
     from diffpref.evaluate.prompts import read_prompts
 
-    if prompt is not None and source is not None:
-        what, hint = "give --prompt or --prompts-file, not both", "leave one out"
-        raise UsageError(what, where="score", hint=hint)
-    if prompt is not None:
-        return [prompt] * len(files)
-    if source is not None:
-        found = read_prompts(source)
+    given = {"--prompt": prompt, "--prompts-file": lines, "--prompts-from": source}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise UsageError(
+            f"give {told[0]} or {told[1]}, not both", where="score", hint="leave one out"
+        )
+    if lines is not None:
+        found = read_prompts(lines)
         if len(found) != len(files):
             hint = "give exactly one prompt per image, in the order of the images"
-            raise DataError(f"{len(found)} prompts, {len(files)} images", where=source, hint=hint)
+            raise DataError(f"{len(found)} prompts, {len(files)} images", where=lines, hint=hint)
         return found
-    return [_written_prompt(path) for path in files]
+    if not told and not any(each.info.needs_prompt for each in scorers):
+        return [""] * len(files)
+    return asked_of(files, prompt=prompt, source=source)
 
 
-def _written_prompt(path: Path) -> str:
-    from diffpref.io import BadImage, png_text
+def _report(path: Path, scored: "ScoredImages", dtype: str) -> None:
+    from diffpref.evaluate.score_report import write_score_report
 
-    try:
-        texts = png_text(path)
-    except BadImage as error:
-        hint = "give --prompt or --prompts-file"
-        raise DataError(
-            f"no prompt can be read: {error.reason}", where=str(path), hint=hint
-        ) from error
-    if "prompt" not in texts:
-        hint = "give --prompt or --prompts-file"
-        raise DataError("the PNG names no prompt", where=str(path), hint=hint)
-    return texts["prompt"]
+    folders = list(dict.fromkeys(file.resolve().parent.name for file in scored.files))
+    title = folders[0] if len(folders) == 1 else f"{len(folders)} folders"
+    write_score_report(path, scored, title=f"{title}: {', '.join(scored.verdicts)}", dtype=dtype)
 
 
-def _plain(
-    files: Sequence[Path], prompts: Sequence[str], results: "dict[str, ScoreResult]"
-) -> list[dict[str, object]]:
-    return [
-        {
-            "file": str(path),
-            "prompt": prompts[row],
-            "scores": {name: float(found.values[row]) for name, found in results.items()},
-            "flags": {name: list(found.flags[row]) for name, found in results.items()},
-        }
-        for row, path in enumerate(files)
-    ]
-
-
-def _csv(files: Sequence[Path], prompts: Sequence[str], results: "dict[str, ScoreResult]") -> str:
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "prompt", *results])
-    for row, path in enumerate(files):
-        scores = [float(found.values[row]) for found in results.values()]
-        table.writerow([path, prompts[row], *scores])
-    return text.getvalue()
-
-
-def _show(files: Sequence[Path], results: "dict[str, ScoreResult]") -> None:
-    table = [("file", *results)]
+def _show(scored: "ScoredImages") -> None:
+    table = [("file", *scored.verdicts)]
     table += [
-        (str(path), *(f"{float(found.values[row]):.4f}" for found in results.values()))
-        for row, path in enumerate(files)
+        (str(file), *(f"{each[row].value:.4f}" for each in scored.verdicts.values()))
+        for row, file in enumerate(scored.files)
     ]
-    means = [f"{float(found.values.mean()):.4f}" for found in results.values()]
+    means: list[str] = []
+    for name in scored.verdicts:
+        finite = [value for value in scored.values(name) if isfinite(value)]
+        means.append(f"{sum(finite) / len(finite):.4f}" if finite else "-")
     write_columns([*table, ("mean", *means)])
+    troubles = list(scored.troubles())
+    for file, scorer, verdict in troubles[:SHOWN]:
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        typer.echo(f"{file}: {scorer}: {', '.join(verdict.flags)}{reason}", err=True)
+    if len(troubles) > SHOWN:
+        typer.echo(f"and {len(troubles) - SHOWN} more flags; --out or --report has all", err=True)

@@ -87,10 +87,15 @@ def image_data(image: ImageRef) -> bytes:
     return content if isinstance(content, bytes) else content.read_bytes()
 
 
+def image_name(data: bytes) -> str:
+    """Return the file an encoded image gets in a data set, named by its content."""
+    ending = next((name for start, name in ENDINGS.items() if data.startswith(start)), ".img")
+    return f"images/{blake2b(data, digest_size=16).hexdigest()}{ending}"
+
+
 def _write_image(folder: Path, image: ImageRef) -> str:
     data = image_data(image)
-    ending = next((name for start, name in ENDINGS.items() if data.startswith(start)), ".img")
-    name = f"images/{blake2b(data, digest_size=16).hexdigest()}{ending}"
+    name = image_name(data)
     if not (folder / name).exists():
         write_atomic(folder / name, data)
     return name

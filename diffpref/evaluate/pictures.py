@@ -34,8 +34,16 @@ def png(pixels: UInt8[Tensor, "3 y x"], texts: Mapping[str, str] | None = None) 
 
 def data_uri(pixels: UInt8[Tensor, "3 y x"]) -> str:
     """Return an image inside a URI: PNG when small, else WebP of quality 88."""
-    if max(pixels.shape[-2:]) <= SMALL:
-        return "data:image/png;base64," + b64encode(png(pixels)).decode("ascii")
+    return picture_uri(to_picture(pixels))
+
+
+def picture_uri(picture: Image.Image, *, most: int | None = None) -> str:
+    """Return a picture inside a URI as `data_uri` does, its longer side at most `most` pixels."""
+    if most is not None and max(picture.size) > most:
+        picture = picture.copy()
+        picture.thumbnail((most, most), Image.Resampling.LANCZOS)
+    if max(picture.size) <= SMALL:
+        return "data:image/png;base64," + b64encode(png_bytes(picture, {})).decode("ascii")
     buffer = BytesIO()
-    to_picture(pixels).save(buffer, format="WEBP", quality=88)
+    picture.save(buffer, format="WEBP", quality=88)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode("ascii")

@@ -1,26 +1,20 @@
 """The one-file HTML report: images, win rates, curves, configuration; no script, no fetch."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from diffpref.evaluate.bootstrap import LEVEL
 from diffpref.evaluate.compare import Comparison
 from diffpref.evaluate.curves import HEIGHT, LEFT, RIGHT, WIDTH, panels
 from diffpref.evaluate.grid import plain
+from diffpref.evaluate.page import render_page
 from diffpref.evaluate.pictures import SMALL, data_uri
 from diffpref.evaluate.winrate import WinRate
 from diffpref.io import write_atomic
 
-TEMPLATE, STYLE = "report.html.j2", "report.css"
-_FOLDER = Path(__file__).resolve().parent
+TEMPLATE = "report.html.j2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,50 +84,34 @@ def render_report(
     note: str = "",
 ) -> str:
     """Return the report as HTML; arguments as in `write_report`."""
-    style = (_FOLDER / STYLE).read_text(encoding="utf-8")
     names = sorted({name for facts in comparison.facts.values() for name in facts})
-    return _template().render(
-        title=plain(title),
-        note=plain(note),
-        style=Markup(style),
-        style_hash=b64encode(sha256(style.encode()).digest()).decode("ascii"),
-        a=plain(comparison.a),
-        b=plain(comparison.b),
-        rates=[_rate(comparison, name) for name in comparison.rates],
-        warnings=[plain(warning) for warning in comparison.warnings()],
-        scales=[(info.id, info.scale) for info in comparison.infos.values()],
-        cards=list(_cards(comparison)),
-        small=max(comparison.images.shape[-2:]) <= SMALL,
-        prompts=len(comparison.prompts),
-        seeds=len(comparison.seeds),
-        level=f"{LEVEL:.0%}",
-        panels=panels(metrics),
-        width=WIDTH,
-        left=LEFT,
-        right=WIDTH - RIGHT,
-        height=HEIGHT,
-        facts=[
+    values = {
+        "title": plain(title),
+        "note": plain(note),
+        "a": plain(comparison.a),
+        "b": plain(comparison.b),
+        "rates": [_rate(comparison, name) for name in comparison.rates],
+        "warnings": [plain(warning) for warning in comparison.warnings()],
+        "scales": [(info.id, info.scale) for info in comparison.infos.values()],
+        "cards": list(_cards(comparison)),
+        "small": max(comparison.images.shape[-2:]) <= SMALL,
+        "prompts": len(comparison.prompts),
+        "seeds": len(comparison.seeds),
+        "level": f"{LEVEL:.0%}",
+        "panels": panels(metrics),
+        "width": WIDTH,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "height": HEIGHT,
+        "facts": [
             (name, *(plain(comparison.facts[side].get(name, "")) for side in comparison.facts))
             for name in names
         ],
-        sides=[plain(side) for side in comparison.facts],
-        config=config,
-        environment=[(name, plain(value)) for name, value in _flat(environment or {})],
-    )
-
-
-@cache
-def _template() -> Any:
-    """Load the template; everything put into it is escaped, and a missing value is an error."""
-    loader = FileSystemLoader(_FOLDER)
-    found = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return found.get_template(TEMPLATE)
+        "sides": [plain(side) for side in comparison.facts],
+        "config": config,
+        "environment": [(name, plain(value)) for name, value in _flat(environment or {})],
+    }
+    return render_page(TEMPLATE, values)
 
 
 def _rate(comparison: Comparison, scorer: str) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class TextCode(StrEnum):
     TOO_DEEP = "text-too-deep"
     TOO_LONG = "text-too-long"
     SURROGATE = "text-surrogate"
+    TABLE = "text-table"
 
     @property
     def meaning(self) -> str:
@@ -71,6 +72,7 @@ _TEXT = {
     TextCode.TOO_DEEP: "arrays and objects are nested too deeply",
     TextCode.TOO_LONG: "the line or document is longer than the ceiling",
     TextCode.SURROGATE: "a string holds half of a UTF-16 pair, which is no character",
+    TextCode.TABLE: "the lines are no comma-separated table under one header",
 }
 
 

@@ -8,18 +8,15 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, cast
 
 from diffpref.errors import DataError, UnsafeFileError, nearest
+from diffpref.io.archive import plan_of, unsafe
 
 if TYPE_CHECKING:
     import torch
 
 MAX_BYTES = 64 * 2**30
 MAX_ELEMENTS = 32 * 2**30
-MAX_MEMBERS = 100_000
-MAX_PICKLE = 64 * 2**20
 MAX_SHARING = 16
 """How many times over tensors may use the data of a file; tied weights and views of it share."""
-_HINT = "convert it once with `diffpref scorers convert` on a machine where you trust it"
-_PROGRAM_HINT = "give the same model's safetensors file; OpenAI's CLIP is on the hub in that format"
 _MALFORMED_HINT = "download it again and compare its checksum"
 # the whole vocabulary of a plain state dict; torch's own allow-list is wider
 _PLAIN = frozenset(
@@ -40,7 +37,7 @@ def load_weights(path: Path | str) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
-    file = _regular(path)
+    file = regular_file(path)
     if file.suffix != ".safetensors":
         hint = "use a .safetensors file"
         raise UnsafeFileError(f"{file.suffix or 'this'} is not opened", where=str(file), hint=hint)
@@ -68,7 +65,7 @@ def safe_load_weights(
             than the file that holds it, or one stretch of it shared by too many.
         DataError: missing, malformed, or not a dict of tensors.
     """
-    file = _regular(path)
+    file = regular_file(path)
     if file.suffix == ".safetensors":
         return load_weights(file)
     _check_archive(file)
@@ -79,7 +76,13 @@ def safe_load_weights(
     return _named_tensors(value, key, file)
 
 
-def _regular(path: Path | str) -> Path:
+def regular_file(path: Path | str) -> Path:
+    """Return the path of a file that is no larger than MAX_BYTES.
+
+    Raises:
+        DataError: missing, or no file.
+        UnsafeFileError: larger.
+    """
     file = Path(path)
     try:
         status = file.stat()
@@ -98,29 +101,10 @@ def _check_archive(file: Path) -> None:
     """Refuse an archive by its table of contents and by the words of its pickle."""
     try:
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            _check_members(members, file)
-            plans = [m for m in members if m.filename.casefold().endswith("data.pkl")]
-            if len(plans) != 1 or plans[0].file_size > MAX_PICKLE:
-                raise _unsafe("it does not hold exactly one plain state dict", file)
-            _check_words(archive.read(plans[0]), file)
+            _check_words(archive.read(plan_of(archive, file)), file)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         what = "it is not torch's zip format; pickles are never opened"
-        raise _unsafe(what, file) from error
-
-
-def _check_members(members: list[zipfile.ZipInfo], file: Path) -> None:
-    # torch looks members up without regard to case, and reads its plan from the first folder
-    names = [member.filename.casefold() for member in members]
-    if len(names) > MAX_MEMBERS or len(set(names)) != len(names):
-        raise _unsafe("too many members, or two with one name", file)
-    if any(name.split("/")[1:2] == ["code"] or name.endswith("constants.pkl") for name in names):
-        what, where = "it is a TorchScript program", str(file)
-        raise UnsafeFileError(what, where=where, hint=_PROGRAM_HINT)
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise _unsafe("compressed members can grow without bound", file)
-    if sum(member.file_size for member in members) > file.stat().st_size:
-        raise _unsafe("members overlap", file)
+        raise unsafe(what, file) from error
 
 
 def _check_words(plan: bytes, file: Path) -> None:
@@ -128,11 +112,11 @@ def _check_words(plan: bytes, file: Path) -> None:
     try:
         for opcode, argument, _ in pickletools.genops(plan):
             if opcode.name in ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL"):
-                raise _unsafe(f"its pickle uses {opcode.name}", file)
+                raise unsafe(f"its pickle uses {opcode.name}", file)
             if opcode.name == "GLOBAL" and argument not in _PLAIN:
-                raise _unsafe(f"its pickle names {str(argument).replace(' ', '.')}", file)
+                raise unsafe(f"its pickle names {str(argument).replace(' ', '.')}", file)
     except ValueError as error:
-        raise _unsafe("its pickle is malformed", file) from error
+        raise unsafe("its pickle is malformed", file) from error
 
 
 def _load_plain(file: Path) -> object:
@@ -143,7 +127,7 @@ def _load_plain(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise _unsafe(f"torch refuses it: {str(error).splitlines()[0]}", file) from error
+        raise unsafe(f"torch refuses it: {str(error).splitlines()[0]}", file) from error
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
         what = f"malformed: {str(error)[:200]}"
         raise DataError(what, where=str(file), hint=_MALFORMED_HINT) from error
@@ -167,7 +151,7 @@ def _named_tensors(value: object, key: str | None, file: Path) -> "dict[str, tor
             )
             raise DataError(f"'{name}' is not a tensor", where=str(file), hint=hint)
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise _unsafe(f"'{name}' is larger than the data behind it", file)
+            raise unsafe(f"'{name}' is larger than the data behind it", file)
         tensors[name] = tensor.detach()
     if not tensors:
         raise DataError("it holds no tensors", where=str(file), hint="check that this is weights")
@@ -182,13 +166,9 @@ def _entries(value: object) -> dict[object, object]:
 def _check_size(tensors: "dict[str, torch.Tensor]", file: Path) -> None:
     """Refuse more numbers than memory or the file behind them warrants once they are copied."""
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
-        raise _unsafe(f"more than {MAX_ELEMENTS} numbers", file)
+        raise unsafe(f"more than {MAX_ELEMENTS} numbers", file)
     behind = [tensor.untyped_storage() for tensor in tensors.values()]
     held = sum({data.data_ptr(): data.nbytes() for data in behind}.values())
     used = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if used > MAX_SHARING * held:
-        raise _unsafe(f"its tensors use its data more than {MAX_SHARING} times over", file)
-
-
-def _unsafe(what: str, file: Path) -> UnsafeFileError:
-    return UnsafeFileError(what, where=str(file), hint=_HINT)
+        raise unsafe(f"its tensors use its data more than {MAX_SHARING} times over", file)

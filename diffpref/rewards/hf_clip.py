@@ -75,7 +75,7 @@ def check_size(state: State, expect: int | None, where: str) -> None:
     """
     if expect is not None and count(state) != expect:
         what = f"these weights hold {count(state):,} numbers, the published ones {expect:,}"
-        hint = "for weights of your own: load_scorer(..., published=False)"
+        hint = "for weights of your own: load_scorer(..., published=False), or --any-size"
         raise WeightsMismatchError(what, where=where, hint=hint)
 
 

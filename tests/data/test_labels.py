@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from diffpref.cli import main
-from diffpref.data.labels import make_table, read_table, relabelled
+from diffpref.data.labelling import make_table
+from diffpref.data.labels import read_table, relabelled
 from diffpref.data.readers import RecordSource, open_records
 from diffpref.data.readers.reader import Ask
 from diffpref.data.records import BadRow, ImageRef, Record, Row, RowCode
@@ -123,7 +124,7 @@ def test_a_stopped_labelling_goes_on_and_gives_the_same_table(
 ) -> None:
     scorer = load_scorer("world-reward")
     make_table(few, [scorer], tmp_path / "whole.jsonl")
-    monkeypatch.setattr("diffpref.data.labels.CHUNK", 2)
+    monkeypatch.setattr("diffpref.data.labelling.CHUNK", 2)
 
     def stop(done: int, total: int | None) -> None:
         del total

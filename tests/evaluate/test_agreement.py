@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffpref.data.labels import make_table, read_table
+from diffpref.data.labelling import make_table
+from diffpref.data.labels import read_table
 from diffpref.data.readers import open_records
 from diffpref.data.writers import write_jsonl
 from diffpref.errors import DataError, UsageError

@@ -86,7 +86,7 @@ def test_an_unusual_line_is_read_as_it_is(
 
 
 def test_every_code_has_a_meaning_and_every_text_code_a_fixture() -> None:
-    assert {code for _, code in REFUSED} == set(TextCode)
+    assert {code for _, code in REFUSED} == set(TextCode) - {TextCode.TABLE}  # of CSV
     for codes in (ImageCode, TextCode, PathCode):
         assert all(len(code.meaning) > 10 for code in codes)
         assert (
