@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from diffpref.errors import UsageError, nearest
-from diffpref.rewards.load import DTYPES
+from diffpref.rewards.load import precision
 from diffpref.rewards.options import LoadOptions
 from diffpref.rewards.text.cards import TEXT_SCORERS
 from diffpref.rewards.text.model import PairwiseTextModel, TextModel
@@ -56,9 +56,7 @@ def load_text_scorer(
     if plain not in TEXT_SCORERS:
         hint = nearest(plain, TEXT_SCORERS)
         raise UsageError(f"'{plain}' is not a text scorer", where="text scorer", hint=hint)
-    if dtype not in DTYPES:
-        hint = nearest(dtype, DTYPES)
-        raise UsageError(f"'{dtype}' is not a precision", where=f"scorer {name}", hint=hint)
+    number = precision(dtype, where=f"scorer {name}")
     card = TEXT_SCORERS[plain]
     module, _, function = card.factory.partition(":")
     factory: Factory = getattr(import_module(module), function)
@@ -67,7 +65,7 @@ def load_text_scorer(
         weights=weights,
         weights_dir=None if weights_dir is None else Path(weights_dir).expanduser(),
         device=torch.device(device),
-        dtype=DTYPES[dtype],
+        dtype=number,
         allow_download=allow_download,
         published=published,
     )
