@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diffpref.methods import METHODS
     from diffpref.models.sample import SampleSettings, sample
     from diffpref.rewards import load_scorer
+    from diffpref.rewards.text import load_text_scorer
     from diffpref.run.execute import execute
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _PUBLIC: dict[str, str] = {
     "execute": "diffpref.run.execute",
     "load_config": "diffpref.config",
     "load_scorer": "diffpref.rewards",
+    "load_text_scorer": "diffpref.rewards.text",
     "open_model": "diffpref.evaluate.subject",
     "sample": "diffpref.models.sample",
     "subject_of": "diffpref.evaluate.subject",
@@ -43,6 +45,7 @@ __all__ = [
     "execute",
     "load_config",
     "load_scorer",
+    "load_text_scorer",
     "open_model",
     "sample",
     "subject_of",

@@ -7,7 +7,8 @@ VIT_L = 427_616_513
 VIT_B = 151_277_313
 
 _HOST = "diffpref.rewards.clip_scorers"
-_PARITY = "tiny models equal to open_clip and transformers; full key layout; goldens with weights"
+_TINY = "tiny models equal to open_clip and transformers; full key layout"
+_PARITY = f"{_TINY}; no published golden"
 
 
 def _clip(variant: str, repo: str, gigabytes: float, parameters: int) -> Part:
@@ -97,7 +98,7 @@ HPSV2 = Card(
     variants=_HPS_VARIANTS,
     parts=(_HPS,),
     source="Wu et al., 2306.09341; tgxs002/HPSv2",
-    parity=_PARITY,
+    parity=f"{_TINY}; published goldens with weights",
 )
 
 HPSV21 = Card(
@@ -122,7 +123,7 @@ HPSV21 = Card(
         ),
     ),
     source=HPSV2.source,
-    parity=_PARITY,
+    parity=f"{_TINY}; published goldens with weights",
 )
 
 LAION = Card(
