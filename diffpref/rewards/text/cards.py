@@ -6,7 +6,7 @@ from types import MappingProxyType
 from diffpref.rewards.cards.card import Card, Part
 
 _LLAMA = "Llama community licence, and Skywork's where it is theirs; see the model's page"
-_TESTED = "tiny models equal to transformers' own classes; goldens with weights"
+_TESTED = "tiny models equal to transformers' own classes; published goldens not run"
 
 
 def _folder(name: str, repo: str, gigabytes: float, licence: str, variant: str | None) -> Part:
@@ -112,7 +112,7 @@ ARMO = Card(
     differentiable=False,
     parts=(_folder("model", "RLHFlow/ArmoRM-Llama3-8B-v0.1", 15.0, "Llama 3 community", None),),
     source="Wang et al., 2406.12845; the published modeling_custom.py",
-    parity="the head against a naive loop; goldens with weights",
+    parity="the head against a naive loop; published goldens not run",
 )
 
 GPM = Card(
