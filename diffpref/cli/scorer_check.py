@@ -106,7 +106,7 @@ def _loaded(scorer: "LoadedScorer", seconds: float) -> dict[str, Any]:
             {"file": each.file, "sha256": each.sha256, "layout": each.layout}
             for each in scorer.info.weights
         ],
-        "keys": "none missing, none unexpected",
+        "keys": "none missing, none unexpected" if scorer.info.weights else "none needed",
         "seconds_to_load": round(seconds, 2),
         "trial": {"prompt": trial.prompt, "scores": list(trial.values)},
     }

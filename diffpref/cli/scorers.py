@@ -1,6 +1,5 @@
 """`diffpref scorers`: which there are, where their weights belong, and whether they work."""
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,13 +9,10 @@ from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.scorer_capture import capture
 from diffpref.cli.scorer_check import check
 from diffpref.cli.scorer_convert import convert
-from diffpref.errors import UsageError, nearest
+from diffpref.cli.scorer_where import where
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from diffpref.rewards import Card, LoadOptions
-    from diffpref.rewards.cards import Part
 
 commands = verb_app(
     "The scorers: list, check, where, convert, capture; `diffpref scorers [--json]` alone lists.",
@@ -26,6 +22,7 @@ commands = verb_app(
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 
 commands.command("check")(check)
+commands.command("where")(where)
 commands.command("convert")(convert)
 commands.command("capture")(capture)
 
@@ -54,50 +51,6 @@ def list_(*, weights_dir: options.WeightsDir = None, json: Json = False) -> None
     write_columns(
         [head, *map(_row, found), *((each["name"], "plugin") + ("",) * 4 for each in plugins)]
     )
-
-
-@commands.command()
-def where(
-    name: options.Name, *, weights_dir: options.WeightsDir = None, json: Json = False
-) -> None:
-    """Say which files a scorer needs, where to get them, and where to put them."""
-    from diffpref.rewards import LoadOptions
-    from diffpref.rewards.resolve import ENVIRONMENT
-
-    card = card_of(name)
-    told = LoadOptions(weights_dir=None if weights_dir is None else weights_dir.expanduser())
-    found = {
-        "name": card.name,
-        "about": card.about,
-        "licence": card.licence,
-        "source": card.source,
-        "parts": [_part(card, part, told) for part in card.parts],
-        "searched": [
-            "--weights-dir DIR",
-            f"${ENVIRONMENT} ({os.environ.get(ENVIRONMENT) or 'not set'})",
-            "the hub's cache on this machine",
-        ],
-        "check": f"diffpref scorers check {name} --weights-dir DIR",
-    }
-    if json:
-        write_json(found)
-    else:
-        _show(found)
-
-
-def card_of(name: str) -> "Card":
-    """Return the card of a scorer of the table.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    from diffpref.rewards import SCORERS
-
-    plain, _, variant = name.partition(":")
-    if plain not in SCORERS:
-        raise UsageError("is not a scorer", where=name, hint=nearest(plain, SCORERS))
-    SCORERS[plain].variant(variant)
-    return SCORERS[plain]
 
 
 def _plugins() -> list[str]:
@@ -151,50 +104,3 @@ def _word(here: bool | dict[str, bool | None] | None) -> str:
     if len(set(here.values())) == 1:
         return _word(next(iter(here.values())))
     return ", ".join(variant for variant, there in here.items() if there)
-
-
-def _part(card: "Card", part: "Part", told: "LoadOptions") -> dict[str, Any]:
-    from diffpref.rewards.examine import located
-
-    here: Path | None = next(
-        path for each, path in located(card, part.variant or card.variant(""), told) if each is part
-    )
-    folder = f"DIR/{card.name}/" + (f"{part.name}/" if len(card.parts) > 1 else "")
-    return {
-        "part": part.name,
-        "variant": part.variant,
-        "files": list(part.files),
-        "folder": part.folder,
-        "hub": part.repo,
-        "origin": part.origin,
-        "gigabytes": part.gigabytes,
-        "numbers": part.parameters,
-        "licence": part.licence,
-        "put_into": folder,
-        "here": None if here is None else str(here),
-    }
-
-
-def _show(found: dict[str, Any]) -> None:
-    typer.echo(f"{found['name']}: {found['about']}\nlicence: {found['licence']}\n")
-    if not found["parts"]:
-        typer.echo("needs no weights, or brings its own")
-        return
-    for part in found["parts"]:
-        only = f" (only {found['name']}:{part['variant']})" if part["variant"] else ""
-        beside = ", with its config and tokenizer" if part["folder"] else ""
-        numbers = f", {part['numbers']:,} numbers" if part["numbers"] else ""
-        write_columns(
-            [
-                (f"{part['part']}{only}", ""),
-                ("  file", " or ".join(part["files"]) + beside),
-                ("  from", part["origin"]),
-                ("  size", f"about {part['gigabytes']:g} GB{numbers}"),
-                ("  licence", part["licence"]),
-                ("  put into", part["put_into"]),
-                ("  here", part["here"] or "no"),
-            ]
-        )
-        typer.echo("")
-    typer.echo("searched in this order: " + "; ".join(found["searched"]))
-    typer.echo(f"then: {found['check']}")

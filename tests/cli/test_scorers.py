@@ -106,7 +106,7 @@ def test_check_shows_what_is_found_and_scores_a_picture(
     assert head["published"] == 927_969
     assert backbone["numbers"] == sum(p.numel() for p in clip_net().parameters())
     (digest,) = backbone["files"].values()
-    assert {"laion-head", "transformers"} == {each["layout"] for each in found["weights"]}  # pyright: ignore[reportGeneralTypeIssues]
+    assert {"affine-head", "transformers"} == {each["layout"] for each in found["weights"]}  # pyright: ignore[reportGeneralTypeIssues]
     assert digest in {each["sha256"] for each in found["weights"]}  # pyright: ignore[reportGeneralTypeIssues]
     assert len(found["trial"]["scores"]) == 2  # pyright: ignore[reportIndexIssue, reportArgumentType]
     assert main(["scorers", "check", "world-reward"]) == 0
