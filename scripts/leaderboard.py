@@ -24,7 +24,7 @@ from diffpref.config import RunConfig
 from diffpref.errors import DiffprefError, Preempted, nearest
 from diffpref.evaluate.winrate import win_rate
 from diffpref.io import Journal
-from scripts.board.material import overrides_of
+from scripts.board.material import overrides_of, prepare
 from scripts.board.rows import FORMS, REFERENCE_ROW, ROWS, Row
 from scripts.board.runs import config_of, facts_of, images_of, prompts_of, train
 from scripts.board.table import Facts, scores, write_table
@@ -47,12 +47,11 @@ class Board:
 
     def run(self, name: str, *, lr: float, seed: int, split: str, draws: int) -> Facts:
         """Return the facts of one run of a row, training it if nobody has."""
-        config = self.config(name, lr=lr, seed=seed, draws=draws)
-        # Defaults are left out, so that a new setting does not make old runs strangers.
-        text = config.model_dump_json(exclude_defaults=True).replace(str(self.work), "WORK")
-        key = f"{name}-{blake2b(text.encode(), digest_size=6).hexdigest()}-{seed}-{split}"
+        key = self.key(name, lr=lr, seed=seed, split=split, draws=draws)
 
         def make() -> Facts:
+            prepare(ROWS[name].data, self.work)
+            config = self.config(name, lr=lr, seed=seed, draws=draws)
             folder = self.work / "runs" / key
             shutil.rmtree(folder, ignore_errors=True)
             cost = train(config, folder)
@@ -62,6 +61,13 @@ class Board:
             return {**about, **cost, **self._facts(images, split, self._base_images(split))}
 
         return self._kept(key, make)
+
+    def key(self, name: str, *, lr: float, seed: int, split: str, draws: int) -> str:
+        """Return what identifies a run: its row, the hash of its configuration, seed and split."""
+        config = self.config(name, lr=lr, seed=seed, draws=draws)
+        # Defaults are left out, so that a new setting does not make old runs strangers.
+        text = config.model_dump_json(exclude_defaults=True).replace(str(self.work), "WORK")
+        return f"{name}-{blake2b(text.encode(), digest_size=6).hexdigest()}-{seed}-{split}"
 
     def config(self, name: str, *, lr: float, seed: int, draws: int) -> RunConfig:
         row, data = ROWS[name], overrides_of(ROWS[name].data, self.work)
@@ -104,10 +110,10 @@ class Board:
         return runs
 
     def finished(self) -> dict[str, list[Facts]]:
-        """Return the rows that have a run of every seed."""
+        """Return the rows that have a run of every seed with the configuration of today."""
         rows: dict[str, dict[int, Facts]] = {}
         for line in self.done.values():
-            if line.get("split") == "test" and line["row"] in ROWS:
+            if line.get("split") == "test" and line["row"] in ROWS and self._is_current(line):
                 rows.setdefault(str(line["row"]), {})[int(line["seed"])] = line
         seeds = self.form.seeds
         return {
@@ -115,6 +121,10 @@ class Board:
             for name in ROWS
             if set(seeds) <= rows.get(name, {}).keys()
         }
+
+    def _is_current(self, line: Facts) -> bool:
+        given = {name: line[name] for name in ("lr", "seed", "split", "draws")}
+        return line["key"] == self.key(line["row"], **given)
 
     def _kept(self, key: str, make: Callable[[], Facts]) -> Facts:
         if key not in self.done:

@@ -21,7 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("diffpref.cli.generate", "Make images of prompts, with a record of how."),
     "evaluate": ("diffpref.cli.evaluate", "Win rates of models, accuracy of scorers."),
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
-    "label": ("diffpref.cli.label", "Scores of a data set's images as training labels: pairs."),
+    "label": ("diffpref.cli.label", "Labels of a data set; the best prompts: pairs, prompts."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
     "scorers": (
         "diffpref.cli.scorers",

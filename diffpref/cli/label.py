@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diffpref.cli import data_options as data
 from diffpref.cli import label_options as own
+from diffpref.cli import label_prompts
 from diffpref.cli import sample_options as sampling
 from diffpref.cli import scorer_options as options
 from diffpref.cli.app import verb_app, write_json
@@ -14,11 +15,7 @@ from diffpref.cli.values import words
 from diffpref.errors import UsageError
 
 app = verb_app("Scorers' opinions as training labels.")
-
-
-@app.callback()
-def verbs() -> None:
-    """Keep `pairs` a word of its own although it is the only one."""
+app.command()(label_prompts.prompts)
 
 
 @app.command()

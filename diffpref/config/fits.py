@@ -7,7 +7,7 @@ from diffpref.config.schema import RunConfig
 from diffpref.errors import ConfigError, nearest
 from diffpref.schedule import scaled_linear
 from diffpref.toolkit import Toolkit
-from diffpref.types import Embedder
+from diffpref.types import Conditioning, Embedder, Latents, Steps
 
 
 def check_fits(config: RunConfig) -> None:
@@ -49,7 +49,7 @@ def _check_reference(config: RunConfig) -> None:
 
 def _check_method(config: RunConfig) -> None:
     """Build the objective on a stand-in schedule: wrong settings and parts are refused by name."""
-    kit = Toolkit(schedule=scaled_linear(), embedder=_later)
+    kit = Toolkit(schedule=scaled_linear(), embedder=no_features)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
     loss = getattr(objective, "loss", None)
     if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
@@ -67,9 +67,13 @@ def _check_method(config: RunConfig) -> None:
         )
 
 
-def _later(layer: str) -> Embedder:
-    """Stand for the feature network, which needs the weights; nothing is measured here."""
-    raise NotImplementedError(layer)
+def no_features(layer: str) -> Embedder:
+    """Stand for the feature network, which needs the weights, where nothing is measured."""
+
+    def never(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        raise NotImplementedError(layer)
+
+    return never
 
 
 def _check_data(config: RunConfig) -> None:

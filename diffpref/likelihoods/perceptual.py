@@ -11,7 +11,7 @@ from diffpref.draws import Draws
 from diffpref.likelihoods.squared_error import SquaredError
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
-from diffpref.types import Denoiser, Embedder, Latents, MakeEmbedder, Measure, Noised, Steps
+from diffpref.types import Denoiser, Latents, MakeEmbedder, Measure, Noised, Steps
 
 Layer = Literal["down", "mid"]
 
@@ -36,7 +36,7 @@ def perceptual(
 
     Args:
         schedule: the base model's noise schedule.
-        embedder: makes f, a frozen copy of the base's down stack, when it is first needed.
+        embedder: makes f, a frozen copy of the base's down stack; called now, while it is the base.
         layer: f ends after the down blocks, or after the middle block.
         normalise: divide the residual by c_t, which takes that weight out.
 
@@ -48,11 +48,9 @@ def perceptual(
         the mean over the feature map; at least float32. Feature differences lie near float16's
         resolution, so f computes in float32.
     """
-    made: list[Embedder] = []
+    features = embedder(layer)
 
     def extend(point: Noised, draws: Draws) -> Noised:
-        if not made:  # the first draw precedes the first step: the weights are the start's
-            made.append(embedder(layer))
         k = len(point) // len(point.score)
         z = draws.normal("step noise", tuple(point.x_t.shape[1:])).repeat_interleave(k, dim=0)
         return replace(point, step_noise=z.to(point.noise))
@@ -61,8 +59,8 @@ def perceptual(
         eps = widen(net(point.x_t, point.t, point.cond))
         guess = _stepped(schedule, point, eps)
         with torch.no_grad():
-            truth = made[0](_stepped(schedule, point, widen(point.noise)), point.t - 1, point.cond)
-        apart = widen(made[0](guess, point.t - 1, point.cond)) - widen(truth)
+            truth = features(_stepped(schedule, point, widen(point.noise)), point.t - 1, point.cond)
+        apart = widen(features(guess, point.t - 1, point.cond)) - widen(truth)
         if normalise:
             apart = apart / step_gain(schedule, point.t).to(apart)
         return apart

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers.optimization import Adafactor
 
@@ -23,3 +24,16 @@ def make_adafactor(
         relative_step=False,
         warmup_init=False,
     )
+
+
+def first_state(parameter: Tensor) -> dict[str, Tensor | int]:
+    """Return the state Adafactor begins with: zeros per row and per column, or per number."""
+    shape, like = parameter.shape, {"dtype": parameter.dtype, "device": parameter.device}
+    if parameter.dim() < 2:
+        return {"step": 0, "exp_avg_sq": torch.zeros(shape, **like), "RMS": 0}
+    return {
+        "step": 0,
+        "exp_avg_sq_row": torch.zeros(shape[:-1], **like),
+        "exp_avg_sq_col": torch.zeros(shape[:-2] + shape[-1:], **like),
+        "RMS": 0,
+    }

@@ -42,11 +42,11 @@ class UNetEmbedder:
 def embedder_of(bundle: Bundle) -> Callable[[str], UNetEmbedder]:
     """Return a maker of embedders of the bundle's UNet as it is now, without its adapters.
 
-    The copy is made when an embedder is asked for, so call this before training starts and ask
-    before the first step. It holds the down blocks (and the middle block) only, in at least
-    float32: feature differences lie near float16's resolution. That is about a third of the
-    UNet's weights at twice their half-precision size. It is a copy and not the policy with its
-    adapters off, because checkpointed activations are recomputed with whatever is on then.
+    The copy is made when an embedder is asked for, so ask before training starts or is resumed. It
+    holds the down blocks (and the middle block) only, in at least float32: feature differences lie
+    near float16's resolution. That is about a third of the UNet's weights at twice their
+    half-precision size. It is a copy and not the policy with its adapters off, because checkpointed
+    activations are recomputed with whatever is on then.
     """
 
     def make(layer: str) -> UNetEmbedder:

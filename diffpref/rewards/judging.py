@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffpref.rewards.model import ScoringModel, TwoTower
+from diffpref.rewards.model import Explains, ScoringModel, TwoTower
 from diffpref.rewards.sight import Picture
 from diffpref.rewards.stream import Batch
 from diffpref.types import PerRow
@@ -43,6 +43,16 @@ def prompt_rows(model: TwoTower, prompts: Sequence[str], batch_size: int) -> Flo
 def one_by_one(model: ScoringModel) -> Callable[[Picture], Tensor]:
     """Return the smooth preparation of a single picture."""
     return lambda picture: model.sight.smooth(picture[None])[0]
+
+
+def explanations(
+    model: ScoringModel, part: Batch, prompts: Sequence[str], values: PerRow
+) -> dict[int, str]:
+    """Return why pictures of a batch have no score, by number, from a model that can say it."""
+    if not isinstance(model, Explains) or not bool(values[part.index].isnan().any()):
+        return {}
+    told = model.explain(part.seen, tuple(prompts[i] for i in part.index))
+    return {number: why for number, why in zip(part.index, told, strict=True) if why}
 
 
 def flags_of(

@@ -11,7 +11,7 @@ from diffpref.rewards.info import ScorerInfo
 from diffpref.rewards.sight import Pixels, Sight
 from diffpref.types import PerRow
 
-__all__ = ["ImageTower", "PairwiseModel", "Pixels", "ScoringModel", "TwoTower"]
+__all__ = ["Explains", "ImageTower", "PairwiseModel", "Pixels", "ScoringModel", "TwoTower"]
 
 _Own = TypeVar("_Own")
 
@@ -43,6 +43,13 @@ class ScoringModel(_Model, Protocol):
     """
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A scoring model that says why pictures it just judged have no score; else an empty text."""
+
+    def explain(self, seen: Tensor, prompts: tuple[str, ...], /) -> list[str]: ...
 
 
 @runtime_checkable

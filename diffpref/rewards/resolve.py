@@ -10,7 +10,7 @@ from diffpref.rewards.options import LoadOptions
 
 ENVIRONMENT = "DIFFPREF_WEIGHTS"
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-SIDE_FILES = ("*.json", "*.txt", "*.model", "tokenizer*")
+SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "tokenizer*")
 
 
 class MissingWeightsError(DataError):
@@ -33,7 +33,7 @@ def find(card: Card, part: Part, options: LoadOptions) -> Path:
     if given is not None:
         return given
     searched: list[str] = []
-    for folder in _folders(options):
+    for folder in folders(options):
         for place in (folder / card.name / part.name, folder / card.name, folder):
             searched.append(str(place))
             found = _inside(place, part, alone=place != folder and _alone(card, part, place))
@@ -82,7 +82,8 @@ def _given(card: Card, part: Part, options: LoadOptions) -> Path | None:
     return path
 
 
-def _folders(options: LoadOptions) -> Iterator[Path]:
+def folders(options: LoadOptions) -> Iterator[Path]:
+    """Yield WEIGHTS_DIR, then $DIFFPREF_WEIGHTS, as far as they are given."""
     if options.weights_dir is not None:
         yield options.weights_dir
     if os.environ.get(ENVIRONMENT):

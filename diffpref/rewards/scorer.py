@@ -11,7 +11,7 @@ from torch import Tensor
 from diffpref.errors import UsageError
 from diffpref.rewards.info import ScoreResult, ScorerInfo
 from diffpref.rewards.inputs import AnyImage, PixelRange, as_sequence, match_prompts
-from diffpref.rewards.judging import flags_of, judge_of, one_by_one, prompt_rows
+from diffpref.rewards.judging import explanations, flags_of, judge_of, one_by_one, prompt_rows
 from diffpref.rewards.model import ImageTower, PairwiseModel, Pixels, ScoringModel, TwoTower
 from diffpref.rewards.pairwise import chosen, preferences
 from diffpref.rewards.sight import round_to_bytes
@@ -107,19 +107,21 @@ class LoadedScorer:
         judge = judge_of(model, asked, batch_size)
         look = model.sight.reference if path == "reference" else one_by_one(model)
         values, done = torch.full((len(pictures),), torch.nan), 0
-        reasons: dict[int, str] = {}
+        unreadable: dict[int, str] = {}
+        unparsed: dict[int, str] = {}
         for part in stream(
             pictures, look, batch_size=batch_size, pixel_range=pixel_range, skip_bad=skip_bad
         ):
             if isinstance(part, Unreadable):
-                reasons[part.number] = part.reason
+                unreadable[part.number] = part.reason
                 done += 1
             else:
                 values[part.index] = judge(part).float().cpu()
+                unparsed |= explanations(model, part, asked, values)
                 done += len(part.index)
             if progress is not None:
                 progress(done, len(pictures))
-        flags = flags_of(values, reasons, self._overlong(asked))
+        flags, reasons = flags_of(values, unreadable, self._overlong(asked)), unreadable | unparsed
         return ScoreResult(values=values, flags=flags, info=self.info, reasons=reasons)
 
     @torch.no_grad()

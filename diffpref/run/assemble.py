@@ -1,12 +1,12 @@
 """Puts a run together: model, adapter, reference, objective, data, loop."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
@@ -20,6 +20,7 @@ from diffpref.objective import PreferenceObjective
 from diffpref.references import Reference
 from diffpref.run.data import windows_of
 from diffpref.run.folder import versions
+from diffpref.run.fsdp import shard_policy
 from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf_of
 from diffpref.run.references import make_reference
 from diffpref.toolkit import Toolkit
@@ -27,13 +28,14 @@ from diffpref.train.ema import start_ema
 from diffpref.train.optim import lr_factor, make_optimizer
 from diffpref.train.plan import LoopPlan
 from diffpref.train.processes import Processes
+from diffpref.train.shards import Shards
 from diffpref.train.step import Learner
 from diffpref.types import AnyObjective, Nets, Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
-    """Everything a loop needs, built and in place."""
+    """Everything a loop needs, built and in place. `shards`: the policy's, under FSDP."""
 
     config: RunConfig
     bundle: Bundle
@@ -43,6 +45,7 @@ class Assembled:
     source: Source[Any] = field(repr=False)
     plan: LoopPlan
     identity: Mapping[str, object]
+    shards: Shards[Any] | None = field(default=None, repr=False)
 
 
 def assemble(
@@ -87,7 +90,9 @@ def assemble(
             rows_per_pass=plan.rows_per_pass,
             progress=progress,
         )
-    learner = make_learner(config, accelerator, bundle, objective, source)
+    # split only now: what was built so far looked at whole weights
+    shards = shard_policy(config, bundle, processes=accelerator.num_processes)
+    learner = make_learner(config, accelerator, bundle, objective, source, shards=shards)
     return Assembled(
         config=config,
         bundle=bundle,
@@ -97,6 +102,7 @@ def assemble(
         source=source,
         plan=plan,
         identity=identity_of(config, bundle, cache, accelerator),
+        shards=shards,
     )
 
 
@@ -172,12 +178,14 @@ def make_learner(
     bundle: Bundle,
     objective: AnyObjective,
     pairs: CachedPairs,
+    *,
+    shards: Shards[Any] | None,
 ) -> Learner[Any]:
-    """Return what learns: the policy behind accelerate's wrapper, the reference on the bare net."""
+    """Return what learns: the policy split or behind accelerate's wrapper, the reference bare."""
     reference = (
         Reference(net=memory)
         if config.data.recall
-        else make_reference(config.reference, bundle, pairs)
+        else make_reference(config.reference, bundle, pairs, shards)
     )
     parameters = trainable_parameters(bundle.unet)
     settings = config.optimizer
@@ -189,9 +197,9 @@ def make_learner(
         eps=settings.eps,
         weight_decay=settings.weight_decay,
     )
-    wrapped: nn.Module = bundle.unet
-    if accelerator.num_processes > 1:
-        wrapped = accelerator.prepare_model(bundle.unet)
+    # shards average gradients in every pass: waiting would hold a whole gradient per process
+    together = accelerator.num_processes > 1 and shards is None
+    wrapped = accelerator.prepare_model(bundle.unet) if together else bundle.unet
     scaled = bundle.dtype == torch.float16 and bundle.device.type == "cuda"
     return Learner(
         objective=objective,
@@ -202,9 +210,10 @@ def make_learner(
         lr_factor=lr_factor(settings.schedule, warmup=settings.warmup, steps=config.loop.steps),
         reference=reference,
         processes=cast(Processes, accelerator),  # it is typed less exactly than it behaves
-        wrapped=wrapped,
         max_grad_norm=config.loop.max_grad_norm,
         seed=config.seed,
+        drawing=nullcontext if shards is None else shards.in_own_time,
+        unsynced=(lambda: accelerator.no_sync(wrapped)) if together else nullcontext,
         ema=None if config.ema is None else start_ema(parameters, config.ema.decay),
         scaler=torch.amp.GradScaler() if scaled else None,
     )

@@ -19,6 +19,7 @@ from diffpref.run.assemble import Assembled, assemble
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
+from diffpref.run.fsdp import whole_bundle
 from diffpref.run.model import available_trackers, load_model, make_accelerator
 from diffpref.run.validate import Validator
 from diffpref.train.identity import check_identity
@@ -95,7 +96,7 @@ def execute(
         stack.callback(cache.close)
         run = assemble(config, accelerator, bundle, cache, watch.remembering)
         state = _start(run, found, allow, watch)
-        _record(config, folder, accelerator)  # a refused continuation leaves the old record
+        _record(config, folder, accelerator, run)  # a refused continuation leaves the old record
         log = RunLog(folder=folder, processes=run.learner.processes)
         log.resume(state.step)
         _start_trackers(config, accelerator, watch)
@@ -140,7 +141,7 @@ def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
     return cache_folder
 
 
-def _record(config: RunConfig, folder: Path, accelerator: Accelerator) -> None:
+def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Assembled) -> None:
     if accelerator.is_main_process:
         write_atomic(folder / CONFIG, dump_config(config))
         write_environment(
@@ -148,6 +149,7 @@ def _record(config: RunConfig, folder: Path, accelerator: Accelerator) -> None:
             device=accelerator.device.type,
             threads=torch.get_num_threads(),
             processes=accelerator.num_processes,
+            sharded=run.shards is not None,
         )
 
 
@@ -220,6 +222,7 @@ def _export(
     with ExitStack() as stack:
         if run.learner.ema is not None:
             stack.enter_context(run.learner.ema.swapped())
+        bundle = whole_bundle(run.bundle, run.shards, keep=accelerator.is_main_process)
         if accelerator.is_main_process:
-            export(folder, run.bundle)
+            export(folder, bundle)
     accelerator.wait_for_everyone()

@@ -60,7 +60,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_environment(folder: Path, *, device: str, threads: int, processes: int) -> None:
+def write_environment(
+    folder: Path, *, device: str, threads: int, processes: int, sharded: bool
+) -> None:
     """Record what the run depends on besides its configuration; no paths, no variables."""
     write_json(
         folder / ENV,
@@ -70,6 +72,7 @@ def write_environment(folder: Path, *, device: str, threads: int, processes: int
             "device": device,
             "threads": threads,
             "processes": processes,
+            "sharded": sharded,
             "byteorder": sys.byteorder,
         },
     )

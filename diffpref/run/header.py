@@ -13,14 +13,16 @@ def header(run: Assembled) -> list[str]:
     dropped = ", ".join(f"{count} {why}" for why, count in report["dropped"].items()) or "none"
     bad = sum(report["bad"].values())
     trained = sum(value.numel() for value in run.learner.parameters.values())
-    per_step = config.data.pairs_per_batch * config.loop.micro_batches
-    per_step *= run.learner.processes.num_processes
+    processes = run.learner.processes.num_processes
+    per_step = config.data.pairs_per_batch * config.loop.micro_batches * processes
+    shared = f" on {processes} processes" if processes > 1 else ""
+    shared += " that share the weights" if run.shards is not None else ""
     lines = [
         f"{config.method.name} on {run.bundle.source} ({run.bundle.family.name}), "
         f"{trained:,} trainable numbers, {config.adapter.kind}, reference {config.reference.kind}",
         f"data: {len(run.cache)} rows, {report['prompts']} prompts; dropped: {dropped}; "
         f"bad rows: {bad}" + (f", see {run.cache.bad_rows}" if bad else ""),
-        f"step: {per_step} prompts, {run.plan.rows_per_pass} images held at once; "
+        f"step: {per_step} prompts{shared}, {run.plan.rows_per_pass} images held at once; "
         f"{run.plan.steps} steps, {run.plan.steps * per_step / len(run.cache):.2f} epochs",
     ]
     objective = run.objective

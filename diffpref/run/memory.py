@@ -34,8 +34,9 @@ def footprint(
     latent: tuple[int, int, int],
     copies: int,
     optimizer_bytes: float,
+    shards: int = 1,
 ) -> Footprint:
-    """Estimate a step that holds `rows` images of activations.
+    """Estimate what one process holds in a step on `rows` images of activations.
 
     Args:
         bundle: the model, its adapter in place.
@@ -44,15 +45,16 @@ def footprint(
         latent: c, h, w of a latent.
         copies: further sets of UNet weights (a frozen reference).
         optimizer_bytes: optimizer state per trainable number.
+        shards: processes that share the UNet, its copies, gradients and optimizer state.
     """
-    nets = (bundle.unet, bundle.vae, *bundle.text.encoders)
+    rest = (bundle.vae, *bundle.text.encoders)
     unet = _size(bundle.unet.parameters())
     trained = list(trainable_parameters(bundle.unet).values())
     numbers = sum(value.numel() for value in trained)
     return Footprint(
-        weights=sum(_size(net.parameters()) for net in nets) + copies * unet,
-        gradients=_size(trained),
-        optimizer=int(numbers * optimizer_bytes),
+        weights=sum(_size(net.parameters()) for net in rest) + (1 + copies) * unet // shards,
+        gradients=_size(trained) // shards,
+        optimizer=int(numbers * optimizer_bytes) // shards,
         activations=_activations(bundle, cond, rows, latent),
     )
 

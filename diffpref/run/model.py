@@ -9,14 +9,20 @@ from diffpref.config.fits import auto_device
 from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import adapt, base_of_run
 from diffpref.models import Bundle, set_checkpointing
+from diffpref.run.fsdp import fsdp_plugin
 
 
 def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
-    """Return accelerate's view of this process; precision is the denoiser's own business."""
+    """Return accelerate's view of this process; precision is the denoiser's own business.
+
+    Raises:
+        ConfigError: something does not go with the FSDP that was launched.
+    """
     device = auto_device(config.model.device)
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="no",
+        fsdp_plugin=fsdp_plugin(config),
         log_with=[name for name in config.log.trackers if name in available_trackers()] or None,
         project_dir=str(folder),
     )

@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from diffpref.catalogue import build_objective
+from diffpref.config.fits import no_features
 from diffpref.config.schema import RunConfig
 from diffpref.data.inspect import inspect_source
 from diffpref.losses import PairLoss
 from diffpref.models import Bundle, trainable_parameters
 from diffpref.objective import PreferenceObjective
 from diffpref.run.data import Progress, filters_of, source_of
+from diffpref.run.fsdp import launched
 from diffpref.run.memory import Footprint, footprint
 from diffpref.strength import Strength
 from diffpref.toolkit import Toolkit
@@ -70,7 +72,7 @@ def preflight(
     trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
     per_number = OPTIMIZER_BYTES[config.optimizer.name]
     copies = int(config.reference.kind == "frozen")
-    kit = Toolkit(schedule=bundle.schedule)
+    kit = Toolkit(schedule=bundle.schedule, embedder=no_features)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
     stored = CACHE_BYTES[config.data.cache_dtype]
     numel = latent[0] * latent[1] * latent[2]
@@ -94,6 +96,7 @@ def preflight(
             latent=latent,
             copies=copies,
             optimizer_bytes=per_number,
+            shards=processes if launched() else 1,
         ),
         cache_bytes=stored * (found.images * 2 * numel + (found.prompts + 1) * text),
         checkpoint_bytes=int(trained * (4 + per_number)) * (config.save.keep + 1),

@@ -1,5 +1,7 @@
 """The reference a configuration asks for, on the networks of a bundle."""
 
+from typing import Any
+
 from diffpref import references
 from diffpref.config.schema import ReferenceConfig
 from diffpref.data.batches import CachedPairs
@@ -12,13 +14,17 @@ from diffpref.models import (
 )
 from diffpref.references import Reference
 from diffpref.run.probe import make_probe
+from diffpref.train.shards import Shards
 
 
-def make_reference(config: ReferenceConfig, bundle: Bundle, pairs: CachedPairs) -> Reference:
+def make_reference(
+    config: ReferenceConfig, bundle: Bundle, pairs: CachedPairs, shards: Shards[Any] | None = None
+) -> Reference:
     """Return the reference; call it after the adapter is in place and before training starts.
 
     `ema` and `moving` hold a second set of the trainable parameters only: with a LoRA that is a
-    second adapter on one network. A budget is measured on images of `pairs`.
+    second adapter on one network. A budget is measured on images of `pairs`. With `shards` of the
+    policy every copy is split like it.
     """
     policy = make_denoiser(bundle.unet, bundle)
     if config.kind == "none":
@@ -26,10 +32,15 @@ def make_reference(config: ReferenceConfig, bundle: Bundle, pairs: CachedPairs) 
     if config.kind == "adapters_off":
         return references.adapters_off(policy, lambda: adapters_off(bundle.unet))
     if config.kind == "frozen":
-        return references.frozen(make_denoiser(frozen_copy(bundle.unet), bundle))
+        copy = frozen_copy(bundle.unet) if shards is None else shards.copy()
+        return references.frozen(make_denoiser(copy, bundle))
     live = trainable_parameters(bundle.unet)
-    own = references.copies(live, device="cpu" if config.offload else None)
-    net = references.borrowed(policy, own=own, live=live)
+    if shards is None:
+        own = references.copies(live, device="cpu" if config.offload else None)
+        net = references.borrowed(policy, own=own, live=live)
+    else:  # weights cannot be lent to shards; a copy's shares are as large as the set itself
+        copy = shards.copy()
+        own, net = dict(copy.named_parameters()), make_denoiser(copy, bundle)
     if config.kind == "ema":
         return references.ema(
             net, own=own, live=live, decay=config.decay, refresh_every=config.refresh_every

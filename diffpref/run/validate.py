@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpref.config.schema import EvaluateConfig
 from diffpref.evaluate.opened import Place
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.evaluate.runs import base_of_run
@@ -31,7 +32,7 @@ class Validator:
     """Compares the policy with the base on the same prompts and seeds.
 
     The base's images and scores are made once, at the first validation. Only the main process
-    works; the others wait for it.
+    works; the others wait for it, and help to make the images of a policy in shards.
     """
 
     run: Assembled
@@ -42,19 +43,20 @@ class Validator:
 
     def __call__(self, step: int) -> Mapping[str, float]:
         """Return win_rate/<scorer> and score/<scorer>, and write the first images side by side."""
-        metrics: dict[str, float] = {}
-        if self.accelerator.is_main_process:
-            metrics = self._compare(step)
+        settings, metrics = self.run.config.evaluate, dict[str, float]()
+        main = self.accelerator.is_main_process
+        if settings is not None and (main or self.run.shards is not None):
+            prompts = read_prompts(settings.prompts, limit=settings.n)
+            ours = self._images(self.run.bundle, prompts)
+            if main:
+                metrics = self._compare(step, settings, prompts, ours)
         self.accelerator.wait_for_everyone()
         return metrics
 
-    def _compare(self, step: int) -> dict[str, float]:
-        settings = self.run.config.evaluate
-        if settings is None:
-            return {}
-        prompts = read_prompts(settings.prompts, limit=settings.n)
+    def _compare(
+        self, step: int, settings: EvaluateConfig, prompts: list[str], ours: Images
+    ) -> dict[str, float]:
         base = self._base_images(prompts)
-        ours = self._images(self.run.bundle, prompts)
         self._write(step, base, ours)
         metrics: dict[str, float] = {}
         told = tuple(prompts) * len(settings.seeds)

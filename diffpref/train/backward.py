@@ -14,7 +14,7 @@ from diffpref.types import Denoiser, Loss, Measure, Nets, Objective, Point
 B = TypeVar("B")
 P = TypeVar("P", bound=Point)
 Gather = Callable[[Tensor], Tensor]
-Unsynced = Callable[[], AbstractContextManager[object]]
+Context = Callable[[], AbstractContextManager[object]]
 
 
 def accumulate(
@@ -27,7 +27,8 @@ def accumulate(
     rows_per_pass: int | None = None,
     gather: Gather | None = None,
     rank: int = 0,
-    unsynced: Unsynced = nullcontext,
+    drawing: Context = nullcontext,
+    unsynced: Context = nullcontext,
 ) -> Loss:
     """Add the gradient of `scale` x the window's loss to the policy's parameters.
 
@@ -47,6 +48,7 @@ def accumulate(
         gather: concatenates a tensor over processes in order of rank; used when the objective
             couples prompts. Every process must hold equally many rows.
         rank: this process's place in what `gather` returns.
+        drawing: makes a context to draw in, where processes may call networks differently often.
         unsynced: makes a context in which backward does not synchronise processes; entered for
             all passes but the last.
 
@@ -59,7 +61,8 @@ def accumulate(
     if rows_per_pass is not None and rows_per_pass < 1:
         raise ValueError(f"loop.rows_per_pass must be at least 1, got {rows_per_pass}")
     with torch.no_grad():
-        point = objective.draw(nets, window, draws)
+        with drawing():
+            point = objective.draw(nets, window, draws)
         size = rows_per_pass or len(point)
         reference = (
             None if nets.reference is None else _measured(objective, nets.reference, point, size)

@@ -121,11 +121,11 @@ class Loop:
                 metrics = self.hooks.validate(state.step)
         self.log.metrics(state.step, finite(dict(metrics)))
         self.hooks.on_step(state.step, metrics)
-        value = metrics.get(self.plan.best_by or "")
-        if value is None or (state.best is not None and value <= state.best):
-            return False
-        state.best = float(value)
-        return True
+        value = metrics.get(self.plan.best_by or "")  # only the main process has metrics
+        best = value is not None and (state.best is None or value > state.best)
+        if value is not None and best:
+            state.best = float(value)
+        return self._anywhere(best)
 
     def _save(self, state: LoopState, best: bool) -> None:
         if best or state.step % self.plan.save_every == 0 or state.step == self.plan.steps:
@@ -135,10 +135,11 @@ class Loop:
         processes = self.learner.processes
         if self.learner.scaler is not None:
             state.scaler = dict(self.learner.scaler.state_dict())
+        files = snapshot(self.learner)  # every process gives its share
         if processes.is_main_process:
             self.store.save(
                 state.step,
-                files=snapshot(self.learner),
+                files=files,
                 state=asdict(state),
                 identity=self.identity,
                 keep=self.plan.keep,
@@ -147,11 +148,14 @@ class Loop:
         processes.wait_for_everyone()
 
     def _asked_to_stop(self) -> bool:
-        """Ask every process, so that all of them stop at the same step."""
+        return self._anywhere(self.hooks.stop())
+
+    def _anywhere(self, here: bool) -> bool:
+        """Ask every process, so that all of them save or stop at the same step."""
         import torch
 
         processes = self.learner.processes
-        mine = torch.tensor([float(self.hooks.stop())], device=processes.device)
+        mine = torch.tensor([float(here)], device=processes.device)
         return bool(processes.gather(mine).any())
 
 

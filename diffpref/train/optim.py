@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from diffpref.errors import ConfigError
+from diffpref.train.shards import laid_out
 
 Parameters = Mapping[str, nn.Parameter]
 
@@ -26,16 +27,24 @@ def make_optimizer(
     """Return an optimizer over named parameters.
 
     Adafactor is the published recipe's: no parameter scaling, no relative step; betas and eps are
-    its own.
+    its own. With sharded parameters every process holds all of its row and column averages, which
+    are small.
 
     Raises:
         ConfigError: the optimizer needs a package that is missing.
     """
     values = list(parameters.values())
     if name == "adafactor":
-        from diffpref.models.adafactor import make_adafactor
+        from diffpref.models.adafactor import first_state, make_adafactor
 
-        return make_adafactor(values, lr=lr, weight_decay=weight_decay)
+        made = make_adafactor(values, lr=lr, weight_decay=weight_decay)
+        for value in values:  # it would make ordinary tensors, which do not mix with shards
+            start = first_state(value)
+            made.state[value] = {
+                key: laid_out(each, value) if isinstance(each, Tensor) else each
+                for key, each in start.items()
+            }
+        return made
     if name == "adamw8bit":
         return _adamw8bit(values, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
     return torch.optim.AdamW(values, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
@@ -84,7 +93,10 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Parameters) -> dict[str, Tensor]:
-    """Return the state as tensors named `<parameter>/<entry>`; numbers become 0-d tensors."""
+    """Return the state as tensors named `<parameter>/<entry>`; numbers become 0-d tensors.
+
+    What belongs to a sharded parameter is a shard.
+    """
     packed: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         for key, value in optimizer.state[parameter].items():
@@ -98,12 +110,13 @@ def optimizer_tensors(optimizer: Optimizer, parameters: Parameters) -> dict[str,
 def load_optimizer(
     optimizer: Optimizer, parameters: Parameters, packed: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` returned, number for number."""
+    """Put back what `optimizer_tensors` returned, whole, number for number."""
     state: dict[int, dict[str, Any]] = {}
     order = {id(p): i for i, p in enumerate(p for g in optimizer.param_groups for p in g["params"])}
     for entry, value in packed.items():
         name, _, key = entry.rpartition("/")
         own = state.setdefault(order[id(parameters[name])], {})
-        own[key] = value.item() if value.dtype == torch.float64 and value.dim() == 0 else value
+        number = value.dtype == torch.float64 and value.dim() == 0
+        own[key] = value.item() if number else laid_out(value, parameters[name])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

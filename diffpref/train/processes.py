@@ -1,7 +1,6 @@
 """What the loop needs of the processes it runs in: the typed part of accelerate's Accelerator."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,8 +26,6 @@ class Processes(Protocol):
     def gather(self, tensor: Tensor, /) -> Tensor:
         """Concatenate a tensor over processes in order of rank."""
         ...
-
-    def no_sync(self, model: nn.Module, /) -> AbstractContextManager[object]: ...
 
     def clip_grad_norm_(
         self, parameters: Iterable[nn.Parameter], max_norm: float, /

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.optim import load_optimizer, optimizer_tensors
+from diffpref.train.shards import gathered, laid_out
 from diffpref.train.step import Learner
 from diffpref.types import Adaptive
 
@@ -16,7 +17,10 @@ OBJECTIVE = "objective"
 
 
 def snapshot(learner: Learner[Any]) -> dict[str, Mapping[str, Tensor]]:
-    """Return the groups of tensors a checkpoint stores."""
+    """Return the groups of tensors a checkpoint stores, whole, on the main process.
+
+    Every process must call it; the others get empty groups.
+    """
     files: dict[str, Mapping[str, Tensor]] = {
         TRAINABLE: {name: value.detach() for name, value in learner.parameters.items()},
         OPTIMIZER: optimizer_tensors(learner.optimizer, learner.parameters),
@@ -27,12 +31,13 @@ def snapshot(learner: Learner[Any]) -> dict[str, Mapping[str, Tensor]]:
         files[REFERENCE] = learner.reference.state
     if isinstance(learner.objective, Adaptive) and learner.objective.state:
         files[OBJECTIVE] = learner.objective.state
-    return files
+    keep = learner.processes.is_main_process
+    return {group: gathered(tensors, keep=keep) for group, tensors in files.items()}
 
 
 @torch.no_grad()
 def restore(learner: Learner[Any], found: Checkpoint) -> None:
-    """Put the tensors of a checkpoint back in place.
+    """Put the tensors of a checkpoint back in place, each process its share.
 
     Raises:
         CheckpointError: the checkpoint lacks a group this run needs.
@@ -49,4 +54,4 @@ def restore(learner: Learner[Any], found: Checkpoint) -> None:
 
 def _fill(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
     for name, value in own.items():
-        value.copy_(stored[name])
+        value.copy_(laid_out(stored[name], value))

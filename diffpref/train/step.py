@@ -1,7 +1,7 @@
 """One optimizer step: gradient, clip, finite or nothing, update."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 from diffpref.draws import Draws
 from diffpref.errors import OutOfMemoryError
 from diffpref.references import Reference
-from diffpref.train.backward import accumulate
+from diffpref.train.backward import Context, accumulate
 from diffpref.train.ema import Ema
 from diffpref.train.optim import set_lr
 from diffpref.train.processes import Processes
+from diffpref.train.shards import whole
 from diffpref.types import Adaptive, Loss, Nets, Objective
 
 B = TypeVar("B")
@@ -28,7 +29,11 @@ OUT_OF_MEMORY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(Generic[B]):
-    """What learns, and how. `wrapped` is the policy's module as accelerate prepared it."""
+    """What learns, and how.
+
+    `drawing` and `unsynced` make the contexts `accumulate` draws in, and goes backward in before
+    its last pass.
+    """
 
     objective: Objective[B, Any]
     nets: Nets
@@ -38,9 +43,10 @@ class Learner(Generic[B]):
     lr_factor: Callable[[int], float]
     reference: Reference
     processes: Processes
-    wrapped: nn.Module
     max_grad_norm: float
     seed: int
+    drawing: Context = nullcontext
+    unsynced: Context = nullcontext
     ema: Ema | None = None
     scaler: torch.amp.GradScaler | None = None
 
@@ -111,10 +117,6 @@ def fitting_step(
 
 def _gradient(learner: Learner[B], window: B, positions: Tensor, rows_per_pass: int | None) -> Loss:
     processes = learner.processes
-
-    def unsynced() -> AbstractContextManager[object]:
-        return processes.no_sync(learner.wrapped)
-
     return accumulate(
         learner.objective,
         learner.nets,
@@ -124,7 +126,8 @@ def _gradient(learner: Learner[B], window: B, positions: Tensor, rows_per_pass: 
         rows_per_pass=rows_per_pass,
         gather=processes.gather if processes.num_processes > 1 else None,
         rank=processes.process_index,
-        unsynced=unsynced,
+        drawing=learner.drawing,
+        unsynced=learner.unsynced,
     )
 
 
@@ -136,7 +139,7 @@ def _clip(learner: Learner[Any]) -> Tensor:
             if parameter.grad is not None:
                 parameter.grad.div_(scale)
     norm = learner.processes.clip_grad_norm_(learner.parameters.values(), learner.max_grad_norm)
-    return torch.as_tensor(norm).detach().float()
+    return whole(torch.as_tensor(norm)).detach().float()
 
 
 def _rescale(scaler: torch.amp.GradScaler | None, agreed: bool) -> bool:

@@ -69,10 +69,12 @@ def symmetry(images: Images) -> Float[Tensor, " n"]:
 def centring(images: Images) -> Float[Tensor, " n"]:
     """Return minus the distance of the objects' centre of mass from the middle, in half sides."""
     mass = objectness(images) + 1e-4
-    side = images.shape[-1]
-    at = (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5) * 2 / side - 1
+    down, across = (
+        (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5) * 2 / side - 1
+        for side in images.shape[-2:]
+    )
     total = mass.sum(dim=(1, 2))
-    x, y = (mass * at).sum(dim=(1, 2)) / total, (mass * at[:, None]).sum(dim=(1, 2)) / total
+    x, y = (mass * across).sum(dim=(1, 2)) / total, (mass * down[:, None]).sum(dim=(1, 2)) / total
     return -(x.square() + y.square() + 1e-6).sqrt()
 
 

@@ -14,25 +14,28 @@ from scripts.board.rows import Data
 
 SOURCE = "builtin:pairs"
 SCORER = "world-reward"
+LABELS, LISTS = "labels.jsonl", "lists"
 
 
 def overrides_of(data: Data, work: Path) -> list[str]:
-    """Return the data settings of a row, making what is missing under `work`."""
+    """Return the data settings of a row."""
     if data == "votes":
         return [f"data.source={SOURCE}"]
     if data == "unpaired":
         return [f"data.source={SOURCE}", "data.unpaired=true"]
     if data == "reward":
-        table = work / "labels.jsonl"
-        if not table.exists():
-            code = diffpref(["label", "pairs", SOURCE, "--scorer", SCORER, "--out", str(table)])
-            if code:
-                raise SystemExit(code)
-        return [f"data.source={SOURCE}", f"data.labels={table}"]
-    folder = work / "lists"
-    if not (folder / "metadata.jsonl").exists():
-        write_jsonl(folder, _lists())
-    return [f"data.source={folder}", "data.format=jsonl"]
+        return [f"data.source={SOURCE}", f"data.labels={work / LABELS}"]
+    return [f"data.source={work / LISTS}", "data.format=jsonl"]
+
+
+def prepare(data: Data, work: Path) -> None:
+    """Make what a row's data need under `work`, if it is not there."""
+    if data == "reward" and not (work / LABELS).exists():
+        code = diffpref(["label", "pairs", SOURCE, "--scorer", SCORER, "--out", str(work / LABELS)])
+        if code:
+            raise SystemExit(code)
+    if data == "lists" and not (work / LISTS / "metadata.jsonl").exists():
+        write_jsonl(work / LISTS, _lists())
 
 
 def _lists() -> Iterator[Record]:

@@ -58,7 +58,7 @@ REFERENCE_ROW = "diffusion_dpo"
 """The row every other is compared with, next to the base."""
 
 LEGACY = ("method.grid=legacy",)
-TOLD_SOURCE = ("method.eval_at=source",)
+TOLD_TARGET = ("method.eval_at=target",)
 INVERTS_BY_REFERENCE = ("method.network=reference",)
 
 ROWS: dict[str, Row] = {
@@ -95,8 +95,8 @@ ROWS: dict[str, Row] = {
     "dpo_at_inpo_pairs": Row(preset="dpo", afford="inpo", group="fewer pairs"),
     "inpo_legacy": Row(preset="inpo", overrides=LEGACY, group="grid"),
     "smpo_legacy": Row(preset="smpo", data="reward", overrides=LEGACY, group="grid"),
-    "inpo_told_source": Row(preset="inpo", overrides=TOLD_SOURCE, group="told step"),
-    "smpo_told_source": Row(preset="smpo", data="reward", overrides=TOLD_SOURCE, group="told step"),
+    "inpo_told_target": Row(preset="inpo", overrides=TOLD_TARGET, group="told step"),
+    "smpo_told_target": Row(preset="smpo", data="reward", overrides=TOLD_TARGET, group="told step"),
     "inpo_by_reference": Row(preset="inpo", overrides=INVERTS_BY_REFERENCE, group="inverter"),
     "smpo_by_reference": Row(
         preset="smpo", data="reward", overrides=INVERTS_BY_REFERENCE, group="inverter"

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
-from tests.rewards import tiny_mps
+from tests.rewards import tiny_mps, tiny_text
 from tests.rewards.tiny_blip import write_imagereward, write_itc, write_itm
 from tests.rewards.tiny_vlm import TINY_VLM
 
@@ -147,4 +147,5 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,
+    **tiny_text.TINY,
 }

@@ -1,9 +1,6 @@
 """Two gloo processes learn what one process learns."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,22 +10,7 @@ from diffpref.config import RunConfig, dump_config
 from diffpref.run.execute import execute
 from diffpref.train.log import read_metrics
 from diffpref.train.store import Store
-
-ROOT = Path(__file__).parents[2]
-
-
-def launch(launcher: list[str], config: Path, out: Path) -> None:
-    command = [sys.executable, "-m", *launcher, str(ROOT / "scripts" / "train.py"), str(config)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [*command, "--out", str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+from tests.run.launched import launch
 
 
 def test_two_processes_learn_what_one_learns(

@@ -103,6 +103,24 @@ def test_a_moving_reference_survives_resuming(make_config: Make, tmp_path: Path)
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_the_feature_network_of_a_resumed_full_fine_tune_is_the_base_s(
+    make_config: Make, tmp_path: Path
+) -> None:
+    config = make_config(
+        adapter={"kind": "full"},
+        reference={"kind": "frozen"},
+        method={"name": "ncp_dpo", "beta": 2000},
+        optimizer__lr=1e-4,
+        loop__steps=4,
+        save__every=1,
+    )
+    execute(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        execute(config, tmp_path / "cut", watch=kill_at(2))
+    execute(config, tmp_path / "cut", resume="auto")
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_a_checkpoint_of_other_settings_is_refused_field_by_field(
     make_config: Make, tmp_path: Path
 ) -> None:

@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from diffpref.rewards.cards import aesthetic, blip, mps, two_tower, vlm, world
+from diffpref.rewards.cards import (
+    aesthetic,
+    blip,
+    described,
+    mps,
+    two_tower,
+    vlm,
+    weight_free,
+    world,
+)
 from diffpref.rewards.cards.card import Card, Kind, Part
 
-_FILES = (two_tower, aesthetic, blip, mps, vlm, world)
+_FILES = (two_tower, aesthetic, blip, mps, vlm, described, weight_free, world)
 
 SCORERS: Mapping[str, Card] = MappingProxyType(
     {card.name: card for cards in _FILES for card in cards.CARDS}

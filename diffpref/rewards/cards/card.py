@@ -47,6 +47,7 @@ class Card:
         scale: what the number is.
         range_hint: where it usually lies.
         variants: names after the colon; the first is the default.
+        free_variant: what stands after the colon instead of one of a list, such as FILE.
         parts: weights; empty for scorers without, or bundled ones.
         temperature: softmax(score / temperature) over images of one prompt is the choice.
         source: paper and released code the implementation follows.
@@ -64,6 +65,7 @@ class Card:
     needs_prompt: bool = True
     temperature: float = 1.0
     variants: tuple[str, ...] = ()
+    free_variant: str = ""
     parts: tuple[Part, ...] = ()
     source: str
     parity: str
@@ -76,6 +78,8 @@ class Card:
         """
         if not asked:
             return self.variants[0] if self.variants else ""
+        if self.free_variant:
+            return asked
         if asked not in self.variants:
             what = f"{self.name} has no variant '{asked}'"
             hint = nearest(asked, self.variants) if self.variants else f"write {self.name}"

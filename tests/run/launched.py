@@ -1,0 +1,23 @@
+"""Runs started as users start them: by a launcher, in several processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(launcher: list[str], config: Path | str, out: Path, *more: str) -> None:
+    """Train in processes of a launcher and wait; its standard error explains a failure."""
+    command = [sys.executable, "-m", *launcher, str(ROOT / "scripts" / "train.py"), str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(out), *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
