@@ -8,7 +8,7 @@ import typer
 from diffpref.cli import sample_options as sampling
 from diffpref.cli import scorer_options as options
 from diffpref.cli.app import write_columns, write_json
-from diffpref.errors import UsageError, nearest
+from diffpref.cli.scorer_cards import card_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,21 +43,6 @@ def where(
         write_json(found)
     else:
         _show(found)
-
-
-def card_of(name: str) -> "Card":
-    """Return the card of a scorer of the table.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    from diffpref.rewards import SCORERS
-
-    plain, _, variant = name.partition(":")
-    if plain not in SCORERS:
-        raise UsageError("is not a scorer", where=name, hint=nearest(plain, SCORERS))
-    SCORERS[plain].variant(variant)
-    return SCORERS[plain]
 
 
 def _part(card: "Card", part: "Part", told: "LoadOptions") -> dict[str, Any]:

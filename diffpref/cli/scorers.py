@@ -7,6 +7,7 @@ import typer
 from diffpref.cli import scorer_options as options
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.scorer_capture import capture
+from diffpref.cli.scorer_cards import all_cards, is_text
 from diffpref.cli.scorer_check import check
 from diffpref.cli.scorer_convert import convert
 from diffpref.cli.scorer_where import where
@@ -39,10 +40,11 @@ def list_(*, weights_dir: options.WeightsDir = None, json: Json = False) -> None
 
     Here: yes, no, or which variants; `-` needs none, or brings its own.
     """
-    from diffpref.rewards import SCORERS, LoadOptions
+    from diffpref.rewards import LoadOptions
 
     told = LoadOptions(weights_dir=None if weights_dir is None else weights_dir.expanduser())
-    found = [_described(SCORERS[name], told) for name in sorted(SCORERS)]
+    cards = all_cards()
+    found = [_described(cards[name], told) for name in sorted(cards)]
     plugins = [{"name": name, "kind": "plugin"} for name in _plugins()]
     if json:
         write_json([*found, *plugins])
@@ -64,9 +66,11 @@ def _described(card: "Card", told: "LoadOptions") -> dict[str, Any]:
     return {
         "name": card.name,
         "kind": card.kind,
+        "judges": "text" if is_text(card.name) else "images",
         "about": card.about,
         "scale": card.scale,
         "variants": list(card.variants),
+        "free_variant": card.free_variant,
         "licence": card.licence,
         "differentiable": card.differentiable,
         "needs_prompt": card.needs_prompt,
@@ -89,8 +93,8 @@ def _row(found: dict[str, Any]) -> tuple[str, ...]:
         f"{found['name']}:{v}" if n else found["name"] for n, v in enumerate(found["variants"])
     ]
     return (
-        ", ".join(names) or found["name"],
-        found["kind"],
+        ", ".join(names) or f"{found['name']}:{found['free_variant']}".rstrip(":"),
+        f"text {found['kind']}" if found["judges"] == "text" != found["kind"] else found["kind"],
         _word(found["here"]),
         "yes" if found["differentiable"] else "no",
         found["licence"],
