@@ -114,6 +114,8 @@ def _refuse(out: Path | None, report: Path | None, force: bool) -> None:
         if path is not None and path.exists() and not force:
             hint = "add --force, or name another file"
             raise UsageError("exists already", where=str(path), hint=hint)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _prompts(

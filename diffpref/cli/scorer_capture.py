@@ -57,6 +57,7 @@ def capture(
         any_size=any_size,
     )
     golden = record(scorer, shown, dtype=dtype, versions=versions(), tolerance=tolerance)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, golden)
     if json:
         show_json(golden)

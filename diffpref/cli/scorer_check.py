@@ -1,6 +1,6 @@
 """`diffpref scorers check`: whether the weights that are here make a scorer that works."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +9,12 @@ import typer
 
 from diffpref.cli import sample_options as sampling
 from diffpref.cli import scorer_options as options
-from diffpref.cli.app import write_columns, write_json
-from diffpref.errors import DiffprefError
+from diffpref.cli.scorer_cards import all_cards, is_text
+from diffpref.cli.scorer_verdict import tell
+from diffpref.errors import DiffprefError, UsageError
 
 if TYPE_CHECKING:
-    from diffpref.rewards import LoadedScorer
+    from diffpref.rewards import LoadedScorer, ScorerInfo
 
 Golden = Annotated[
     Path | None,
@@ -40,75 +41,139 @@ def check(
 
     Exits with 0 only if the scorer can be used: all files found and sound, every key in its place,
     as many numbers as published, finite scores, and equal to the golden file if one is given.
+    A scorer of text is tried on two built-in responses.
     """
     from diffpref.config.fits import auto_device
 
     found: dict[str, Any] = {"scorer": name, "usable": False}
     try:
-        found["parts"] = _parts(name, weights_dir, weights)
-        started = perf_counter()
-        (scorer,) = options.load_scorers(
-            [name],
-            auto_device(device),
+        chosen = _Choice(
+            name=name,
             weights=weights,
-            weights_dir=weights_dir,
-            dtype=dtype,
+            weights_dir=None if weights_dir is None else weights_dir.expanduser(),
             any_size=any_size,
+            dtype=dtype,
+            device=auto_device(device),
         )
-        found |= _loaded(scorer, perf_counter() - started)
-        if golden is not None:
-            found["golden"] = _golden(golden, scorer, dtype, images)
+        found["parts"] = chosen.parts()
+        if is_text(name):
+            found |= chosen.try_text(golden)
+        else:
+            scorer, seconds = chosen.load()
+            found |= _tried(scorer, seconds)
+            if golden is not None:
+                found["golden"] = _golden(golden, scorer, dtype, images)
         found["usable"] = True
     except DiffprefError as error:
         found["problem"] = str(error)
-        _tell(found, json)
+        tell(found, json)
         raise
-    _tell(found, json)
+    tell(found, json)
 
 
-def _parts(name: str, weights_dir: Path | None, weights: list[str] | None) -> list[dict[str, Any]]:
-    """Return what is found of each part; a scorer of a plugin shows nothing before it is loaded."""
-    from diffpref.rewards import SCORERS, LoadOptions
-    from diffpref.rewards.examine import facts_of
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """A scorer and how it is to be loaded."""
 
-    plain, _, variant = name.partition(":")
-    if plain not in SCORERS:
-        return []
-    card = SCORERS[plain]
-    told = LoadOptions(
-        variant=card.variant(variant),
-        weights=options.weights_of(weights, [name]).get(plain),
-        weights_dir=None if weights_dir is None else weights_dir.expanduser(),
-    )
-    found: list[dict[str, Any]] = []
-    for part in card.needed(told.variant):
-        facts = facts_of(card, part, told)
-        found.append(
-            {
-                "part": facts.part,
-                "path": str(facts.path),
-                "files": {str(file): digest for file, digest in facts.files},
-                "dtypes": dict(facts.dtypes),
-                "numbers": facts.numbers,
-                "published": facts.published,
-            }
+    name: str
+    weights: list[str] | None
+    weights_dir: Path | None
+    any_size: bool
+    dtype: str
+    device: str
+
+    @property
+    def plain(self) -> str:
+        return self.name.partition(":")[0]
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Return what is found of each part; of a plugin nothing is known before it is loaded."""
+        from diffpref.rewards import LoadOptions
+        from diffpref.rewards.examine import facts_of
+
+        cards = all_cards()
+        if self.plain not in cards:
+            return []
+        card = cards[self.plain]
+        told = LoadOptions(
+            variant=card.variant(self.name.partition(":")[2]),
+            weights=self._own(),
+            weights_dir=self.weights_dir,
         )
-    return found
+        found: list[dict[str, Any]] = []
+        for part in card.needed(told.variant):
+            facts = facts_of(card, part, told)
+            found.append(
+                {
+                    "part": facts.part,
+                    "path": str(facts.path),
+                    "files": {str(file): digest for file, digest in facts.files},
+                    "dtypes": dict(facts.dtypes),
+                    "numbers": facts.numbers,
+                    "published": facts.published,
+                }
+            )
+        return found
+
+    def load(self) -> "tuple[LoadedScorer, float]":
+        """Return a scorer of images, and the seconds it took to load."""
+        started = perf_counter()
+        (scorer,) = options.load_scorers(
+            [self.name],
+            self.device,
+            weights=self.weights,
+            weights_dir=self.weights_dir,
+            dtype=self.dtype,
+            any_size=self.any_size,
+        )
+        return scorer, perf_counter() - started
+
+    def try_text(self, golden: Path | None) -> dict[str, Any]:
+        """Load a scorer of text and score two responses.
+
+        Raises:
+            UsageError: a golden file is given, which is of pictures.
+        """
+        from diffpref.rewards.text import load_text_scorer
+        from diffpref.rewards.text.trial import PROMPT, try_text
+
+        if golden is not None:
+            hint = "leave --golden out"
+            raise UsageError("golden files are of images", where=self.name, hint=hint)
+        started = perf_counter()
+        scorer = load_text_scorer(
+            self.name,
+            weights=self._own(),
+            weights_dir=self.weights_dir,
+            device=self.device,
+            dtype=self.dtype,
+            published=not self.any_size,
+        )
+        seconds = perf_counter() - started
+        trial = {"prompt": PROMPT, "scores": list(try_text(scorer)), "against": "a worse answer"}
+        return {**_identity(scorer.info, seconds), "trial": trial}
+
+    def _own(self) -> dict[str, str] | str | None:
+        return options.weights_of(self.weights, [self.name]).get(self.plain)
 
 
-def _loaded(scorer: "LoadedScorer", seconds: float) -> dict[str, Any]:
+def _tried(scorer: "LoadedScorer", seconds: float) -> dict[str, Any]:
     from diffpref.rewards.examine import try_out
 
     trial = try_out(scorer)
+    told = {"prompt": trial.prompt, "scores": list(trial.values), "against": "another picture"}
+    return {**_identity(scorer.info, seconds), "trial": told}
+
+
+def _identity(info: "ScorerInfo", seconds: float) -> dict[str, Any]:
     return {
-        "id": scorer.info.id,
+        "id": info.id,
         "weights": [
             {"file": each.file, "sha256": each.sha256, "layout": each.layout}
-            for each in scorer.info.weights
+            for each in info.weights
         ],
-        "keys": "none missing, none unexpected",
+        "keys": "none missing, none unexpected" if info.weights else "none needed",
         "seconds_to_load": round(seconds, 2),
-        "trial": {"prompt": trial.prompt, "scores": list(trial.values)},
     }
 
 
@@ -123,39 +188,3 @@ def _golden(path: Path, scorer: "LoadedScorer", dtype: str, images: Path | None)
         "worst": result.worst,
         "tolerance": result.tolerance,
     }
-
-
-def _tell(found: Mapping[str, Any], json: bool) -> None:
-    if json:
-        write_json(found)
-        return
-    rows = [("scorer", found.get("id", found["scorer"]))]
-    for part in found.get("parts", ()):
-        rows += _part_rows(part)
-    for each in found.get("weights", ()):
-        rows.append(
-            ("layout", f"{each['layout']}  {each['file']}  sha256 {each['sha256'][:12]}...")
-        )
-    if "trial" in found:
-        first, second = found["trial"]["scores"]
-        rows += [
-            ("keys", found["keys"]),
-            ("loaded in", f"{found['seconds_to_load']:.2f} s"),
-            ("trial", f"'{found['trial']['prompt']}': {first:.4f}; another picture: {second:.4f}"),
-        ]
-    if "golden" in found:
-        told = found["golden"]
-        said = f"{told['compared']} equal, worst difference {told['worst']:.2g}"
-        rows.append(("golden", f"{said}; not found: {', '.join(told['not_found']) or 'none'}"))
-    rows.append(("usable", "yes" if found["usable"] else "no"))
-    write_columns(rows)
-
-
-def _part_rows(part: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("part", f"{part['part']}: {part['path']}")]
-    rows += [("sha256", f"{digest}  {Path(file).name}") for file, digest in part["files"].items()]
-    if part["dtypes"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in part["dtypes"].items())
-        published = f" (published {part['published']:,})" if part["published"] else ""
-        rows += [("tensors", kinds), ("numbers", f"{part['numbers']:,}{published}")]
-    return rows

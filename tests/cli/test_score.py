@@ -57,7 +57,7 @@ def test_a_run_that_stops_at_a_bad_image_goes_on_where_it_was(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "zzz.png").write_bytes(b"no picture")
-    out, page = tmp_path / "scores.parquet", tmp_path / "scores.html"
+    out, page = tmp_path / "new" / "scores.parquet", tmp_path / "scores.html"
     words = ["score", str(folder), "--prompts-from", "captions.csv", *ORACLES, "--out", str(out)]
     words[3] = str(folder / "captions.csv")
     with (folder / "captions.csv").open("a") as stream:
@@ -67,7 +67,7 @@ def test_a_run_that_stops_at_a_bad_image_goes_on_where_it_was(
         "zzz.png: world-oracle cannot score it: the content is unknown" in capsys.readouterr().err
     )
     assert not out.exists()
-    journal = tmp_path / "scores.parquet.partial"
+    journal = tmp_path / "new" / "scores.parquet.partial"
     assert journal.exists()
     assert main([*words, "--skip-bad", "--report", str(page)]) == 0
     said = capsys.readouterr()

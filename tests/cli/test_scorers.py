@@ -11,6 +11,8 @@ import torch
 from diffpref.cli import main
 from diffpref.io import load_weights
 from diffpref.rewards import SCORERS
+from diffpref.rewards.text.cards import TEXT_SCORERS
+from tests.rewards.text.tiny_llm import write_classifier, write_gpm
 from tests.rewards.tiny import TINY, clip_net
 
 NAMES = ("pickscore", "hpsv2.1", "laion-aesthetic-v2")
@@ -113,6 +115,33 @@ def test_check_shows_what_is_found_and_scores_a_picture(
     said = capsys.readouterr().out
     assert "usable     yes" in said
     assert "none missing, none unexpected" in said
+
+
+def test_scorers_of_text_are_listed_and_checked_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(tmp_path / "skywork-reward" / "v2-qwen3-0.6b")
+    write_gpm(tmp_path / "gpm")
+    here = ["--weights-dir", str(tmp_path)]
+    assert main(["scorers", "list", "--json", *here]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert {*TEXT_SCORERS} <= {*found}
+    assert found["skywork-reward"]["judges"] == "text"
+    assert found["pickscore"]["judges"] == "images"
+    assert found["skywork-reward"]["here"]["v2-qwen3-0.6b"] is True
+    assert found["skywork-reward"]["here"]["v2-qwen3-8b"] is False
+    for name in ("skywork-reward", "gpm"):
+        assert main(["scorers", "check", name, *here, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["usable"] is True
+        assert told["parts"][0]["numbers"] > 1000
+        assert told["trial"]["prompt"] == "Name three colours."
+    assert sum(told["trial"]["scores"]) == pytest.approx(1)  # gpm gives probabilities
+    assert main(["scorers", "check", "gpm", *here, "--golden", "x.json"]) == 2
+    assert "golden files are of images" in capsys.readouterr().err
+    assert main(["scorers", "check", "fsfairx", *here]) == 4
+    assert main(["scorers", "where", "skywork-reward"]) == 0
+    assert "Skywork/Skywork-Reward-V2-Qwen3-0.6B" in capsys.readouterr().out
 
 
 def test_check_fails_for_every_reason_and_names_it(
