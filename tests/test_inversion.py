@@ -14,7 +14,7 @@ from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.schedule import NoiseSchedule
 from diffpref.trajectories.inversion import inversion
-from diffpref.trajectories.ladder import exact_ladder, released_ladder
+from diffpref.trajectories.ladder import Ladder, exact_ladder, released_ladder
 from diffpref.types import Conditioning, Nets, Noised, PreferenceBatch
 
 Make = Callable[..., Any]
@@ -246,3 +246,10 @@ def test_settings_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"must be|needs"):
         inversion(schedule, **settings)
+
+
+@pytest.mark.parametrize("ladder", [exact_ladder, released_ladder])
+def test_no_rung_is_climbed_by_nobody(ladder: Callable[..., Ladder]) -> None:
+    for t in ([0, 5], [40, 350], [999, 3], [120, 121]):
+        rungs = ladder(torch.tensor(t), steps=10, length=1000)
+        assert bool(rungs.active.any(dim=0).all()), t

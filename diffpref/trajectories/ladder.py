@@ -47,5 +47,6 @@ def released_ladder(t: Steps, *, steps: int, length: int) -> Ladder:
     """
     stride = length // steps
     grid = 1 - stride + stride * torch.arange(steps, device=t.device)
-    source = grid.expand(len(t), -1)
+    # Rungs that no row climbs are left out: networks cannot take a batch of nothing.
+    source = grid[grid < t.max()].expand(len(t), -1)
     return Ladder(source=source, target=source + stride, active=source < t[:, None])
