@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("diffpref.cli.evaluate", "Win rate of A against B; implicit accuracy."),
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Scores of a data set's images as training labels: pairs."),
+    "train-reward": ("diffpref.cli.train_reward", "Learn what people like from votes, in seconds."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
     "doctor": ("diffpref.cli.doctor", "Say what this machine has, and how to get what is missing."),
     "methods": ("diffpref.cli.methods", "List, show and cite the methods: list, show, cite."),
