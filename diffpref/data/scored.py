@@ -11,18 +11,12 @@ from diffpref.data.votes import Collected, Votes, collect, no_pairs, to_pairs
 from diffpref.rewards.heads.embeddings import content_key
 
 
-def scored_votes(
-    sources: Mapping[str, RecordSource],
-    tables: Mapping[str, LabelTable],
-    *,
-    limit: int | None = None,
-) -> Votes:
+def scored_votes(sources: Mapping[str, RecordSource], tables: Mapping[str, LabelTable]) -> Votes:
     """Read the votes of one source in its parts, with the scores of its pictures.
 
     Args:
         sources: the parts of the source by name.
         tables: a label table for each part; rows it does not know are left out.
-        limit: rows read of each part at most.
 
     Returns:
         Pairs whose `images` hold one score per scorer and whose `prompts` are empty of meaning.
@@ -33,9 +27,7 @@ def scored_votes(
     found, bad, values = Collected(), [], {}
     for part, source in sources.items():
         table = tables[part]
-        for number, row in enumerate(source.rows(pixels=False)):
-            if limit is not None and number >= limit:
-                break
+        for row in source.rows(pixels=False):
             if isinstance(row, BadRow):
                 bad.append(str(row))
                 continue

@@ -45,7 +45,6 @@ def read_votes(
     sources: Mapping[str, RecordSource],
     store: EmbeddingStore,
     *,
-    limit: int | None = None,
     progress: Progress | None = None,
 ) -> Votes:
     """Read and embed the votes of one source in its parts.
@@ -56,17 +55,16 @@ def read_votes(
     Args:
         sources: the parts of the source by name.
         store: where embeddings are kept; saved also when interrupted.
-        limit: rows read of each part at most.
         progress: told after every few rows.
 
     Raises:
         DataError: nothing is left.
     """
     found, bad, done = Collected(), [], 0
-    total = _total(sources, limit)
+    total = _total(sources)
     with store:
         for part, source in sources.items():
-            rows = islice(source.rows(), limit)
+            rows = source.rows()
             while chunk := list(islice(rows, CHUNK)):
                 records = [row for row in chunk if not isinstance(row, BadRow)]
                 bad += [str(row) for row in chunk if isinstance(row, BadRow)]
@@ -81,9 +79,9 @@ def read_votes(
     return Votes(pairs=pairs, parts=tuple(found.parts), bad=tuple(bad))
 
 
-def _total(sources: Mapping[str, RecordSource], limit: int | None) -> int | None:
+def _total(sources: Mapping[str, RecordSource]) -> int | None:
     counts = [source.count() for source in sources.values()]
-    known = [count if limit is None else min(count, limit) for count in counts if count is not None]
+    known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
 

@@ -127,11 +127,11 @@ def _training(title: str, about: str, what: str, findings: Findings) -> Figure:
 
 
 def _series(history: Sequence[Mapping[str, int | float]], name: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[name]) for row in history if name in row]
+    return [(float(row["step"]), float(row[name])) for row in history if name in row]
 
 
 def _after(shots: Sequence[Shot]) -> list[tuple[float, float]]:
-    return [(each.votes, each.judged.accuracy) for each in shots if each.votes is not None]
+    return [(float(each.votes), each.judged.accuracy) for each in shots if each.votes is not None]
 
 
 def _tastes(taste: Recovered) -> Figure:

@@ -65,8 +65,7 @@ def recovered(judge: Callable[[Pairs], PerRow], asked: Pairs, truth: Truth) -> R
     rows = [asked.person == asked.people.index(name) for name in names]
     shown = torch.stack([_explain(gaps[row], logit[row]) for row in rows])[:, :-1]
     true = torch.stack([truth.tastes[name] for name in names])[:, :-1]
-    length = (shown * true).sum() / shown.square().sum().clamp(min=1e-12)
-    shown = shown * length
+    shown = shown * true.norm() / shown.norm().clamp(min=1e-12)
     personal = torch.stack([(each - each.mean(dim=0)).flatten() for each in (true, shown)])
     spread = float(personal[1].std())
     return Recovered(

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffpref.data.labels import make_table
 from diffpref.data.scored import scored_votes
+from diffpref.data.source_parts import parts_of
 from diffpref.evaluate.heads import units
 from diffpref.evaluate.judged import judged, reliability
 from diffpref.evaluate.reward_report import Contender, Findings, write_reward_report
@@ -16,7 +17,7 @@ from diffpref.rewards.heads.calibrate import Ensemble, calibrate
 from diffpref.rewards.heads.division import By, divide
 from diffpref.rewards.heads.pairs import Pairs, join
 from diffpref.rewards.scorer import Progress
-from diffpref.run.train_reward import REPORT, SUMMARY, parts_of, require_votes
+from diffpref.run.train_reward import REPORT, SUMMARY, require_votes
 from diffpref.types import PerRow
 
 ENSEMBLE = "ensemble.json"
@@ -54,14 +55,14 @@ def calibrate_scorers(
         DataError: no votes, or none of them left for training or the test.
     """
     job.out.mkdir(parents=True, exist_ok=True)
-    sources = parts_of(job.source, job.format)
+    sources = parts_of(job.source, job.format, job.rows)
     tables = {
         part: make_table(
             source, scorers, job.out / f"scores-{part}.jsonl", batch=job.batch, progress=progress
         )[0]
         for part, source in sources.items()
     }
-    votes = scored_votes(sources, tables, limit=job.rows)
+    votes = scored_votes(sources, tables)
     division = divide(votes.pairs, votes.parts, job.by)
     require_votes(division, job.source, job.by)
     train = join([division.train, division.validation, division.support])

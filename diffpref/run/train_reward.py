@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffpref.data.readers import RecordSource, open_records
+from diffpref.data.readers import RecordSource
+from diffpref.data.source_parts import parts_of
 from diffpref.data.votes import Votes, read_votes
 from diffpref.errors import DataError
 from diffpref.evaluate.heads import measure
@@ -15,7 +16,7 @@ from diffpref.evaluate.reward_report import Findings, write_reward_report
 from diffpref.evaluate.shots import Shot
 from diffpref.io import write_json
 from diffpref.rewards import LoadedScorer
-from diffpref.rewards.heads.division import ROLES, By, Division, divide
+from diffpref.rewards.heads.division import By, Division, divide
 from diffpref.rewards.heads.embeddings import EmbeddingStore
 from diffpref.rewards.heads.files import save_head
 from diffpref.rewards.heads.fit import fit_head
@@ -72,9 +73,9 @@ def train_reward(
     """
     tell = watch or Watchers()
     began = time.monotonic()
-    sources = parts_of(job.source, job.format)
+    sources = parts_of(job.source, job.format, job.rows)
     store = EmbeddingStore(job.cache, scorer, batch=job.batch)
-    votes = read_votes(sources, store, limit=job.rows, progress=tell.embedding)
+    votes = read_votes(sources, store, progress=tell.embedding)
     embedded = time.monotonic()
     division = divide(votes.pairs, votes.parts, job.by)
     require_votes(division, job.source, job.by)
@@ -106,19 +107,6 @@ def train_reward(
     write_json(job.out / SUMMARY, summary)
     _report(job, summary, measured.findings)
     return summary
-
-
-def parts_of(source: str, format: str | None = None) -> dict[str, RecordSource]:
-    """Return a source's train, validation and test parts, or the whole of it as one part."""
-    first = open_records(source, format=format)
-    if first.format == "hub":
-        return {"train": first}
-    found = {role: replace(first, split=role) for role in ROLES}
-    try:
-        stamps = {each.stamp() for each in found.values()}
-    except DataError:
-        return {"train": first}
-    return found if len(stamps) == len(found) else {"train": first}
 
 
 def require_votes(division: Division, source: str, by: By) -> None:
