@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("diffpref.cli.evaluate", "Win rates of models, accuracy of scorers."),
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Labels of a data set; the best prompts: pairs, prompts."),
+    "train-reward": ("diffpref.cli.train_reward", "Learn what people like from votes, in seconds."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
     "scorers": (
         "diffpref.cli.scorers",

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,12 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from diffpref.io import save_tensors
+from diffpref.rewards import load_scorer
+from diffpref.rewards.heads.embeddings import fingerprint
+from diffpref.rewards.heads.files import save_head
+from diffpref.rewards.heads.head import EmbedderRef
 from tests.rewards import tiny_mps, tiny_text
+from tests.rewards.heads.conftest import pairs_of, random_head
 from tests.rewards.tiny_blip import write_imagereward, write_itc, write_itm
 from tests.rewards.tiny_vlm import TINY_VLM
 
@@ -128,6 +134,19 @@ def write_clipscore(folder: Path) -> None:
         write_clip(folder / variant, act=act, seed=35)
 
 
+def write_head(folder: Path) -> None:
+    """Write a random head on the bundled reward's embeddings, as `train-reward` does."""
+    rng = torch.Generator().manual_seed(1)
+    table = torch.nn.functional.normalize(torch.randn(2, 9, 64, generator=rng), dim=2)
+    index = torch.randint(0, 9, (20, 3), generator=rng)
+    pairs = pairs_of(table[0], table[1], index, index[:, 0] % 2, torch.ones(20), 2)
+    head = random_head("lore", pairs, {"ana": torch.tensor([2.0, 0.0, -2.0])})
+    ref = EmbedderRef(
+        scorer="world-reward", fingerprint=fingerprint(load_scorer("world-reward").info)
+    )
+    save_head(folder, replace(head, embedder=ref))
+
+
 def write_nothing(_folder: Path) -> None:
     """The scorers of the world bring their own."""
 
@@ -144,6 +163,7 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "imagereward": write_imagereward,
     "blip-itm": write_itm,
     "blip-itc": write_itc,
+    "head": write_head,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,

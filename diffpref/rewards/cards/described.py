@@ -1,4 +1,4 @@
-"""Cards of the scorers that a small file describes: a judge behind an address, and ensembles."""
+"""Cards of the scorers that a file or folder describes: a judge, an ensemble, a trained head."""
 
 from diffpref.rewards.cards.card import Card
 
@@ -31,4 +31,18 @@ ENSEMBLE = Card(
     parity="tests against the members alone",
 )
 
-CARDS = (JUDGE, ENSEMBLE)
+HEAD = Card(
+    name="head",
+    factory="diffpref.rewards.heads.scoring:load_head_scorer",
+    kind="fusion",
+    about="a head of `diffpref train-reward`: head:FOLDER, or head:FOLDER#USER for one person",
+    scale="reward of a person or of everyone: a difference of scores is the log odds of preference",
+    range_hint=(-10.0, 10.0),
+    licence="that of its embedder",
+    differentiable=True,
+    free_variant="FOLDER",
+    source="diffpref train-reward",
+    parity="tests against the head on embeddings",
+)
+
+CARDS = (JUDGE, ENSEMBLE, HEAD)

@@ -1,0 +1,160 @@
+"""Votes of a data set as embedded pairs: every two images of a row, embedded once each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpref.data.readers import RecordSource
+from diffpref.data.records import BadRow, ImageRef, Record
+from diffpref.errors import DataError
+from diffpref.io import BadImage, open_image
+from diffpref.io.images import read_image_bytes
+from diffpref.rewards.heads.embeddings import EmbeddingStore, content_key
+from diffpref.rewards.heads.pairs import NOBODY, Pairs
+from diffpref.rewards.scorer import Progress
+
+CHUNK = 64
+"""Rows whose pictures are in memory together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Votes:
+    """Embedded pairs, the part of the source each came from, and what could not be used."""
+
+    pairs: Pairs
+    parts: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+@dataclass
+class Collected:
+    """Pairs being collected: the names seen, each with its place, and rows that point to them."""
+
+    images: dict[bytes, int] = field(default_factory=dict)
+    prompts: dict[str, int] = field(default_factory=dict)
+    people: dict[str, int] = field(default_factory=dict)
+    rows: list[tuple[int, int, int, int, float, float]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+
+
+def read_votes(
+    sources: Mapping[str, RecordSource],
+    store: EmbeddingStore,
+    *,
+    progress: Progress | None = None,
+) -> Votes:
+    """Read and embed the votes of one source in its parts.
+
+    A row of two images is one pair; a row of k images is every two of them. A pair's share is the
+    first one's score where two scores have sum 1, else 1, 0, or 1/2 for equal scores.
+
+    Args:
+        sources: the parts of the source by name.
+        store: where embeddings are kept; saved also when interrupted.
+        progress: told after every few rows.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    found, bad, done = Collected(), [], 0
+    total = _total(sources)
+    with store:
+        for part, source in sources.items():
+            rows = source.rows()
+            while chunk := list(islice(rows, CHUNK)):
+                records = [row for row in chunk if not isinstance(row, BadRow)]
+                bad += [str(row) for row in chunk if isinstance(row, BadRow)]
+                for record, keys in _embedded(records, store, bad):
+                    collect(found, record, keys, part)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    if not found.rows:
+        raise no_pairs(sources, bad)
+    pairs = to_pairs(found, store.images(list(found.images)), store.prompts(list(found.prompts)))
+    return Votes(pairs=pairs, parts=tuple(found.parts), bad=tuple(bad))
+
+
+def _total(sources: Mapping[str, RecordSource]) -> int | None:
+    counts = [source.count() for source in sources.values()]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _embedded(
+    records: Sequence[Record], store: EmbeddingStore, bad: list[str]
+) -> Iterator[tuple[Record, list[bytes]]]:
+    """Yield the records whose images can be read, with their keys, once all are embedded."""
+    wanted, kept = {}, []
+    for record in records:
+        try:
+            files = [_bytes(image) for image in record.images]
+            keys = [content_key(data) for data in files]
+            for key in store.missing(keys):
+                data = files[keys.index(key)]
+                wanted[key] = open_image(data, where=record.where)
+            kept.append((record, keys))
+        except BadImage as error:
+            bad.append(f"{record.where}: {error.code}: {error.reason}")
+    store.add_images(wanted)
+    store.add_prompts([record.prompt for record, _ in kept])
+    yield from kept
+
+
+def _bytes(image: ImageRef) -> bytes:
+    content = image.content
+    return content if isinstance(content, bytes) else read_image_bytes(content)
+
+
+def collect(found: Collected, record: Record, keys: Sequence[bytes], part: str) -> None:
+    """Add every two different pictures of a record, whose names are `keys`."""
+    prompt = found.prompts.setdefault(record.prompt, len(found.prompts))
+    person = NOBODY
+    if record.user is not None:
+        person = found.people.setdefault(record.user, len(found.people))
+    for one, two in combinations(range(len(keys)), 2):
+        if keys[one] == keys[two]:
+            continue
+        first = found.images.setdefault(keys[one], len(found.images))
+        second = found.images.setdefault(keys[two], len(found.images))
+        share = _share(record.scores, one, two)
+        found.rows.append((prompt, first, second, person, share, record.weight))
+        found.parts.append(part)
+
+
+def _share(scores: Sequence[float], one: int, two: int) -> float:
+    first, second = scores[one], scores[two]
+    if len(scores) == 2 and 0 <= first <= 1 and abs(first + second - 1) < 1e-6:
+        return first
+    return (first > second) + 0.5 * (first == second)
+
+
+def to_pairs(
+    found: Collected, images: Float[Tensor, "i d"], prompts: Float[Tensor, "p d"]
+) -> Pairs:
+    """Return what was collected as pairs over two tables, in the order names were first seen."""
+    columns = list(zip(*found.rows, strict=True))
+    return Pairs(
+        images=images,
+        prompts=prompts,
+        keys=tuple(found.images),
+        texts=tuple(found.prompts),
+        prompt=torch.tensor(columns[0]),
+        first=torch.tensor(columns[1]),
+        second=torch.tensor(columns[2]),
+        person=torch.tensor(columns[3]),
+        people=tuple(found.people),
+        share=torch.tensor(columns[4]),
+        weight=torch.tensor(columns[5]),
+    )
+
+
+def no_pairs(sources: Mapping[str, RecordSource], bad: Sequence[str]) -> DataError:
+    """Return the error of a source without a usable pair."""
+    name = next((source.name for source in sources.values()), "")
+    hint = "; ".join(["votes need rows of two or more images", *bad[:3]])
+    return DataError("no pairs could be used", where=name, hint=hint)

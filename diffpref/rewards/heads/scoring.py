@@ -1,0 +1,137 @@
+"""A head as a scoring model: its embedder reads pixels and prompts, the head values them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffpref.errors import DataError, UsageError
+from diffpref.rewards.heads.embeddings import fingerprint
+from diffpref.rewards.heads.files import load_head
+from diffpref.rewards.heads.head import Head
+from diffpref.rewards.info import ScorerInfo, WeightRef
+from diffpref.rewards.model import PairwiseModel, ScoringModel, TwoTower
+from diffpref.rewards.options import LoadOptions
+from diffpref.rewards.sight import Sight
+from diffpref.types import PerRow
+
+USER_MARK = "#"
+"""Between a head's folder and the person in a scorer's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadModel:
+    """Implements `ScoringModel`: the reward of one person, or of everyone, in log odds.
+
+    Pictures are seen as the embedder sees them. The head computes on the CPU in float32; gradients
+    flow through it to the pixels.
+    """
+
+    info: ScorerInfo
+    head: Head
+    embedder: ScoringModel
+    towers: TwoTower
+    user: str | None = None
+
+    @property
+    def sight(self) -> Sight:
+        return self.embedder.sight
+
+    def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+        distinct = list(dict.fromkeys(prompts))
+        index = torch.tensor([distinct.index(prompt) for prompt in prompts])
+        image = self.towers.embed_seen(seen).float().cpu()
+        prompt = self.towers.embed_prompts(distinct).float().cpu()[index]
+        return self.head.reward(image, prompt, self.user)
+
+    def overlong(self, prompts: Sequence[str], /) -> list[bool]:
+        return self.embedder.overlong(prompts)
+
+    def to(self, device: torch.device | None, dtype: torch.dtype | None, /) -> "HeadModel":
+        moved = self.embedder.to(device, dtype)
+        return replace(self, embedder=moved, towers=towers_of(moved))
+
+
+def head_model(
+    head: Head, embedder: ScoringModel | PairwiseModel, user: str | None = None
+) -> HeadModel:
+    """Return the scoring model of a head on its embedder.
+
+    Raises:
+        UsageError: the head judges pairs only, or does not know the person.
+        DataError: the head was trained on another embedder.
+    """
+    if head.kind.reward is None:
+        hint = "train another head to score single pictures"
+        raise UsageError(f"{head.name} judges pairs only", where="head", hint=hint)
+    if fingerprint(embedder.info) != head.embedder.fingerprint:
+        hint = "load the scorer with the weights the head was trained on, or train it again"
+        what = f"was trained on other weights of {head.embedder.scorer}"
+        raise DataError(what, where="head", hint=hint)
+    head.weights([user])
+    if not isinstance(embedder, ScoringModel):
+        hint = "choose a scorer of kind image-text, such as world-reward"
+        raise UsageError(f"{embedder.info.id} gives no scores", where="embedder", hint=hint)
+    return HeadModel(
+        info=_info(head, embedder.info, user),
+        head=head,
+        embedder=embedder,
+        towers=towers_of(embedder),
+        user=user,
+    )
+
+
+def load_head_scorer(options: LoadOptions) -> HeadModel:
+    """Load `head:FOLDER` (everyone) or `head:FOLDER#USER`, a folder of `train-reward`.
+
+    Without a folder it is WEIGHTS_DIR/head.
+
+    Raises:
+        UsageError: no folder is given, or the head does not know the person.
+        DataError: the folder is damaged or was trained on other weights of the embedder.
+    """
+    from diffpref.rewards.load import load_scorer
+
+    options.refuse_weights("head")
+    folder, _, user = options.variant.partition(USER_MARK)
+    if not folder and options.weights_dir is not None:
+        folder = str(options.weights_dir / "head")
+    if not folder:
+        hint = "write head:FOLDER or head:FOLDER#USER, a folder that diffpref train-reward wrote"
+        raise UsageError("a head needs its folder", where="scorer head", hint=hint)
+    head = load_head(Path(folder))
+    embedder = load_scorer(head.embedder.scorer, weights_dir=options.weights_dir)
+    moved = embedder.to(options.device, options.dtype)
+    return head_model(head, moved.model, user or None)
+
+
+def towers_of(model: ScoringModel | PairwiseModel) -> TwoTower:
+    """Return the model's two towers.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(model, TwoTower):
+        hint = "choose a scorer of kind image-text, such as world-reward"
+        raise UsageError(f"{model.info.id} has no embeddings", where="embedder", hint=hint)
+    return model
+
+
+def _info(head: Head, embedder: ScorerInfo, user: str | None) -> ScorerInfo:
+    whose = f"of {user}" if user else "of everyone"
+    return replace(
+        embedder,
+        name="head",
+        variant=user or "",
+        kind="fusion",
+        scale=f"reward {whose} ({head.name} on {embedder.id}): a difference of scores is the log "
+        "odds of being preferred",
+        range_hint=(-10.0, 10.0),
+        temperature=1.0,
+        weights=(
+            *embedder.weights,
+            WeightRef(file="head.safetensors", sha256=head.embedder.fingerprint, layout="head"),
+        ),
+    )
