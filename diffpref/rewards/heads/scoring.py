@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -132,6 +133,14 @@ def _info(head: Head, embedder: ScorerInfo, user: str | None) -> ScorerInfo:
         temperature=1.0,
         weights=(
             *embedder.weights,
-            WeightRef(file="head.safetensors", sha256=head.embedder.fingerprint, layout="head"),
+            WeightRef(file="head.safetensors", sha256=_digest(head), layout="head"),
         ),
     )
+
+
+def _digest(head: Head) -> str:
+    """Return a hash of the head's numbers, so that another head or person has another identity."""
+    total = sha256(f"{head.name} {head.temperature!r}".encode())
+    for name, value in sorted({**head.shared, **head.scales, "offsets": head.offsets}.items()):
+        total.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return total.hexdigest()

@@ -42,7 +42,13 @@ def test_scores_are_the_heads_rewards_of_the_embeddings(
         assert isinstance(model, ScoringModel)
         found = LoadedScorer(model).score(pictures, PROMPTS, batch_size=3)
         assert torch.allclose(found.values, head.reward(image, prompt, user), atol=1e-5)
-    assert LoadedScorer(head_model(head, embedder.model, "ana")).info.id == "head:ana"
+    ana, bob = (
+        head_model(each, embedder.model, "ana").info
+        for each in (head, head.with_person("ana", torch.zeros(3)))
+    )
+    assert ana.id == "head:ana"
+    assert ana.weights != bob.weights
+    assert ana.weights[:-1] == embedder.info.weights
 
 
 def test_the_gradient_reaches_the_pixels(embedder: LoadedScorer, pictures: Tensor) -> None:
