@@ -70,7 +70,7 @@ class Poll:
 
 
 def bundled(scorer: LoadedScorer, work: Path) -> list[dict[str, Any]]:
-    """Return the summaries of every head, split and seed, without their histories."""
+    """Return the main numbers of every head, split and seed."""
     found: list[dict[str, Any]] = []
     for name in HEADS:
         for split in SPLITS:
@@ -87,10 +87,21 @@ def bundled(scorer: LoadedScorer, work: Path) -> list[dict[str, Any]]:
                         fit=fit,
                     )
                     train_reward(job, scorer)
-                summary = json.loads((out / "report.json").read_text())
-                del summary["history"]
-                found.append(summary)
+                found.append(shortened(json.loads((out / "report.json").read_text())))
     return found
+
+
+def shortened(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a report.json goes into the table."""
+    names = ("head", "split", "pairs", "people", "best_step", "temperature", "accuracy", "taste")
+    shots = ("new_people", "attainable_new_people")
+    return {
+        **{name: summary[name] for name in names},
+        "seed": summary["settings"]["seed"],
+        "ece": summary["reliability"]["ece"],
+        "seconds": summary["seconds"]["train"],
+        **{name: {str(x["votes"]): x["accuracy"] for x in summary[name]} for name in shots},
+    }
 
 
 def make_poll(scorer: LoadedScorer, work: Path) -> Poll:
