@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from diffpref.errors import ConfigError
 from diffpref.schedule import NoiseSchedule
+from diffpref.steps import StepPlan
 from diffpref.types import MakeEmbedder, Reward
 
 
@@ -26,10 +27,22 @@ def _no_reward() -> NoReturn:
     )
 
 
+def _no_plan() -> NoReturn:
+    raise ConfigError(
+        "this method samples, and the run does not say how",
+        where="method.name",
+        hint="write a rollout: section, or choose an offline method",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Toolkit:
-    """The noise schedule, and what is costly to make, made only if a method asks for it."""
+    """The noise schedule, and what is costly to make, made only if a method asks for it.
+
+    plan: how the policy samples, for methods that sample while they learn.
+    """
 
     schedule: NoiseSchedule
     embedder: MakeEmbedder = _no_embedder
     reward: Callable[[], Reward] = _no_reward
+    plan: Callable[[], StepPlan] = _no_plan

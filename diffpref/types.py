@@ -280,9 +280,10 @@ Trajectory = Callable[[Nets, B, Steps, Draws], P]
 Labeller = Callable[[PerImage], PerImage]
 """Scores -> labels; labels of one prompt sum to one."""
 
-Unit = Literal["images", "pairs", "lists", "unpaired"]
+Unit = Literal["images", "pairs", "lists", "unpaired", "steps", "walks", "prompts"]
 """What a loss learns from: images that were liked, pairs, ranked lists, or single images that
-were each liked or disliked."""
+were each liked or disliked; and what only the policy's own samples give: pairs of candidates of one
+state, whole walks from noise to image, or nothing but prompts."""
 
 
 @runtime_checkable

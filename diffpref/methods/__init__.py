@@ -25,6 +25,7 @@ from diffpref.methods import (
     sft,
     simpo,
     smpo,
+    tailorpo,
     weighted_sft,
 )
 from diffpref.papers import Method
@@ -53,4 +54,5 @@ METHODS: Mapping[str, Method] = {
     "cpo": cpo.METHOD,
     "simpo": simpo.METHOD,
     "orpo": orpo.METHOD,
+    "tailorpo": tailorpo.METHOD,
 }
