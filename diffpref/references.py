@@ -183,6 +183,30 @@ def budgeted(
     )
 
 
+SAMPLER = "sampler."
+"""Prefix of a sampling network's tensors in a checkpoint."""
+
+
+def together(reference: Reference, sampler: Reference) -> Reference:
+    """Return the reference that also carries the network that samples, so that both follow.
+
+    `net`, and the reports of both, are the reference's; the sampler's tensors are kept under names
+    that begin with `sampler.`.
+    """
+
+    def after_step(step: int) -> None:
+        reference.after_step(step)
+        sampler.after_step(step)
+
+    own = {f"{SAMPLER}{name}": tensor for name, tensor in sampler.state.items()}
+    return Reference(
+        net=reference.net,
+        after_step=after_step,
+        state={**reference.state, **own},
+        report=lambda: {**reference.report(), **sampler.report()},
+    )
+
+
 def copies(
     live: Mapping[str, Tensor],
     *,

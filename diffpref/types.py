@@ -85,9 +85,14 @@ class Reward(Protocol):
     `space` is "latent" or "pixel"; `noisy` says whether x may be at step t (else t is None).
     """
 
-    space: str
-    noisy: bool
-    differentiable: bool
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def noisy(self) -> bool: ...
+
+    @property
+    def differentiable(self) -> bool: ...
 
     def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> PerRow: ...
 

@@ -136,6 +136,7 @@ def _keep_points(name: str, changes: list[str], json: bool) -> None:
     from diffpref.run.execute import Watch, precompute
 
     config = load_config(name, [*changes, "data.recall=true"])
+    assert config.data is not None  # what it recalls
     with progress_bars() as bar:
         watch = Watch(caching=bar("caching", "rows"), remembering=bar("keeping points", "draws"))
         folder = precompute(config, watch)

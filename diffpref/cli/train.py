@@ -114,7 +114,8 @@ def watching(config: "RunConfig", bar: Bars) -> "Watch":
 
     return Watch(
         caching=cached,
-        remembering=bar("keeping points", "draws") if config.data.recall else None,
+        remembering=bar("keeping points", "draws") if config.data and config.data.recall else None,
+        sampling=bar("sampling", "prompts") if config.rollout else None,
         assembled=lambda run: say("\n".join(header(run))),
         step=step,
         say=say,

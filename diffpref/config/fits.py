@@ -1,13 +1,15 @@
 """Combinations that cannot work, refused before any weight is loaded."""
 
 import torch
+from torch import Tensor
 
 from diffpref.catalogue import build_objective, find_method
-from diffpref.config.schema import RunConfig
+from diffpref.config.schema import DataConfig, RunConfig
 from diffpref.errors import ConfigError, nearest
 from diffpref.schedule import scaled_linear
+from diffpref.steps import StepPlan
 from diffpref.toolkit import Toolkit
-from diffpref.types import Conditioning, Embedder, Latents, Steps
+from diffpref.types import Conditioning, Embedder, Latents, PerRow, Steps
 
 
 def check_fits(config: RunConfig) -> None:
@@ -16,9 +18,11 @@ def check_fits(config: RunConfig) -> None:
     Raises:
         ConfigError: names the field to change.
     """
+    _check_material(config)
     _check_reference(config)
     _check_method(config)
-    _check_data(config)
+    if config.data is not None:
+        _check_data(config, config.data)
     _check_saving(config)
     if config.adapter.dora and config.adapter.kind == "full":
         raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
@@ -26,6 +30,34 @@ def check_fits(config: RunConfig) -> None:
         what = f"{config.optimizer.warmup} steps of warm-up in a run of {config.loop.steps}"
         hint = "lower optimizer.warmup or raise loop.steps"
         raise ConfigError(what, where="optimizer.warmup", hint=hint)
+
+
+ONLINE_UNITS = ("steps", "walks", "prompts")
+"""What only the policy's own samples give."""
+
+
+def _check_material(config: RunConfig) -> None:
+    """Check that there is one thing to learn from, and a judge where the policy samples."""
+    name, online = config.method.name, find_method(config.method.name).data in ONLINE_UNITS
+    if config.data is not None and config.rollout is not None:
+        hint = "remove rollout: to learn from data, or data: to learn from the policy's samples"
+        raise ConfigError("a run learns from one of data and rollout", where="data", hint=hint)
+    if config.rollout is None:
+        if online:
+            hint = "replace data: by rollout: {prompts: builtin:prompts/train} and name a reward:"
+            what = f"{name} learns from the policy's own samples"
+            raise ConfigError(what, where="rollout", hint=hint)
+        if config.data is None:
+            hint = "data: {source: builtin:pairs}, for example; or rollout: and reward:"
+            raise ConfigError("there is nothing to learn from", where="data", hint=hint)
+        return
+    if config.reward is None:
+        hint = "reward: {scorer: world-reward}, for example"
+        raise ConfigError("nobody judges the policy's samples", where="reward", hint=hint)
+    if config.reference.budget is not None:
+        hint = "remove reference.budget, or learn from data"
+        what = "a budget is measured on data, and there are none"
+        raise ConfigError(what, where="reference.budget", hint=hint)
 
 
 def _check_reference(config: RunConfig) -> None:
@@ -49,8 +81,9 @@ def _check_reference(config: RunConfig) -> None:
 
 def _check_method(config: RunConfig) -> None:
     """Build the objective on a stand-in schedule: wrong settings and parts are refused by name."""
-    kit = Toolkit(schedule=scaled_linear(), embedder=no_features)
-    objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
+    objective = build_objective(
+        config.method.name, stand_in(), config.method.settings, config.parts
+    )
     loss = getattr(objective, "loss", None)
     if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
         raise ConfigError(
@@ -59,12 +92,31 @@ def _check_method(config: RunConfig) -> None:
             hint="choose another loss, or a method with a reference such as dspo",
         )
     learns = getattr(objective, "learns_from_ties", None)
-    if config.data.ties == "soft" and learns is False:
+    if config.data is not None and config.data.ties == "soft" and learns is False:
         raise ConfigError(
             "this loss learns nothing from ties",
             where="data.ties",
             hint="set data.ties: drop, or parts: {loss: cross_entropy, label: soft}",
         )
+
+
+def stand_in() -> Toolkit:
+    """Return a toolkit that builds any objective, where nothing is measured."""
+    return Toolkit(
+        schedule=scaled_linear(), embedder=no_features, reward=NoReward, plan=lambda: ONE_STEP
+    )
+
+
+ONE_STEP = StepPlan(levels=((999, 0),))
+
+
+class NoReward:
+    """Stands for the reward, which needs weights, where nothing is judged."""
+
+    space, noisy, differentiable = "latent", False, True
+
+    def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> PerRow:
+        raise NotImplementedError
 
 
 def no_features(layer: str) -> Embedder:
@@ -76,22 +128,22 @@ def no_features(layer: str) -> Embedder:
     return never
 
 
-def _check_data(config: RunConfig) -> None:
-    name, data = config.method.name, config.data
+def _check_data(config: RunConfig, data: DataConfig) -> None:
+    name = config.method.name
     unit = find_method(name).data
     if data.unpaired and unit != "unpaired":
         hint = "remove data.unpaired, or choose method: diffusion_kto"
         what = f"{name} does not learn from single images that are each liked or disliked"
         raise ConfigError(what, where="data.unpaired", hint=hint)
     if data.recall:
-        _check_recall(config)
+        _check_recall(config, data)
     if data.unpaired and data.absolute_winners:
         hint = "set one of data.absolute_winners and data.unpaired"
         raise ConfigError("single images win nothing", where="data.absolute_winners", hint=hint)
 
 
-def _check_recall(config: RunConfig) -> None:
-    if config.data.draws_per_row is None:
+def _check_recall(config: RunConfig, data: DataConfig) -> None:
+    if data.draws_per_row is None:
         hint = "set data.draws_per_row: 4, for example"
         what = "endless draws cannot be kept"
         raise ConfigError(what, where="data.recall", hint=hint)

@@ -114,6 +114,67 @@ class DataConfig(Section):
     max_bad_fraction: Share = 0.05
 
 
+class SamplerConfig(Section):
+    """Who samples: the policy, or an average of its past."""
+
+    kind: Literal["policy", "ema"] = "policy"
+    decay: float = Field(default=0.9, ge=0, lt=1, description="ema: share of the old average kept")
+    refresh_every: Positive = Field(default=1, description="ema: optimizer steps between updates")
+
+
+class RolloutConfig(Section):
+    """How the policy's own samples are made; in place of `data`."""
+
+    prompts: str = Field(
+        default="builtin:prompts/train", description="what is asked: a file, or builtin:prompts/..."
+    )
+    prompts_per_round: Positive = Field(
+        default=16, description="prompts sampled between updates, over all processes"
+    )
+    images: Annotated[int, Field(ge=2)] = Field(
+        default=4, description="images per prompt, for methods on whole images"
+    )
+    per_step: Positive = Field(
+        default=16, description="items (step pairs, images, lists) of one optimizer step"
+    )
+    passes: Positive = Field(default=1, description="how often a round is learned from")
+    steps: Positive = Field(default=20, description="sampler steps")
+    eta: Share = Field(default=1.0, description="stochasticity of a step; 0 is deterministic")
+    guidance: float | None = Field(
+        default=None, description="while sampling and learning; null is the family's own"
+    )
+    sampler: SamplerConfig = SamplerConfig()
+    resolution: int | None = Field(
+        default=None, ge=8, description="pixels; null is the model's own"
+    )
+    images_at_once: Positive | None = Field(
+        default=None, description="images sampled together; null fits the size"
+    )
+    frozen: str | None = Field(
+        default=None,
+        description="folder of rounds of an earlier run (its rollouts/); nothing is sampled",
+    )
+
+
+class RewardConfig(Section):
+    """What judges the policy's samples."""
+
+    scorer: str = Field(description="any scorer, see `diffpref scorers list`")
+    weights: str | None = Field(default=None, description="its file or folder")
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    decoder: str | None = Field(
+        default=None,
+        description="folder of a tiny autoencoder (taesd); null is the model's own decoder",
+    )
+    images_at_once: Positive = Field(default=16, description="pictures decoded and scored together")
+    standardise: int = Field(
+        default=32,
+        ge=0,
+        description="images of the start whose scores set the reward's zero and unit; 0 leaves "
+        "scores as they are",
+    )
+
+
 class LoopConfig(Section):
     steps: Positive = 1000
     micro_batches: Positive = Field(default=1, description="micro-batches per optimizer step")
@@ -192,7 +253,9 @@ class RunConfig(Section):
     parts: dict[str, str | dict[str, Any]] = Field(
         default_factory=dict, description="parts that replace the method's own, by name"
     )
-    data: DataConfig
+    data: DataConfig | None = None
+    rollout: RolloutConfig | None = None
+    reward: RewardConfig | None = None
     loop: LoopConfig = LoopConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig | None = None

@@ -17,12 +17,13 @@ from diffpref.draws import RNG_SCHEME
 from diffpref.errors import ConfigError, DataError
 from diffpref.models import Bundle, embedder_of, make_denoiser, trainable_parameters
 from diffpref.objective import PreferenceObjective
-from diffpref.references import Reference
+from diffpref.references import Reference, together
 from diffpref.run.data import windows_of
 from diffpref.run.folder import versions
 from diffpref.run.fsdp import shard_policy
 from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf_of
 from diffpref.run.references import make_reference
+from diffpref.run.rollouts.online import Online, rows_per_step
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
 from diffpref.train.optim import lr_factor, make_optimizer
@@ -30,21 +31,26 @@ from diffpref.train.plan import LoopPlan
 from diffpref.train.processes import Processes
 from diffpref.train.shards import Shards
 from diffpref.train.step import Learner
-from diffpref.types import AnyObjective, Nets, Source
+from diffpref.types import AnyObjective, Denoiser, Nets, Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
-    """Everything a loop needs, built and in place. `shards`: the policy's, under FSDP."""
+    """Everything a loop needs, built and in place.
+
+    cache: of an offline run. online: what an online run has instead. shards: the policy's, under
+    FSDP.
+    """
 
     config: RunConfig
     bundle: Bundle
-    cache: Cache = field(repr=False)
+    cache: Cache | None = field(repr=False)
     objective: AnyObjective
     learner: Learner[Any] = field(repr=False)
     source: Source[Any] = field(repr=False)
     plan: LoopPlan
     identity: Mapping[str, object]
+    online: Online | None = field(default=None, repr=False)
     shards: Shards[Any] | None = field(default=None, repr=False)
 
 
@@ -55,7 +61,7 @@ def assemble(
     cache: Cache,
     progress: Progress | None = None,
 ) -> Assembled:
-    """Build everything of a run around a loaded model and its cached data.
+    """Build everything of an offline run around a loaded model and its cached data.
 
     `progress` is told while points to be recalled are computed.
 
@@ -65,10 +71,12 @@ def assemble(
         DataError: the cache is another model's, or a row is nothing for the method.
         ConfigError: a setting does not fit the model or the number of processes.
     """
+    data = config.data
+    assert data is not None  # check_fits
     cache.require(bundle)
     check_rows(config, cache)
     source = windows_of(
-        config.data,
+        data,
         cache,
         bundle,
         seed=config.seed,
@@ -79,8 +87,8 @@ def assemble(
     kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
     method = config.method
     objective = build_objective(method.name, kit, method.settings, config.parts)
-    plan = make_plan(config, bundle, images_per_prompt(cache))
-    if config.data.recall:
+    plan = make_plan(config, bundle, data.pairs_per_batch * images_per_prompt(cache))
+    if data.recall:
         objective = recalled(
             config,
             accelerator,
@@ -92,17 +100,57 @@ def assemble(
         )
     # split only now: what was built so far looked at whole weights
     shards = shard_policy(config, bundle, processes=accelerator.num_processes)
-    learner = make_learner(config, accelerator, bundle, objective, source, shards=shards)
+    reference = (
+        Reference(net=memory)
+        if data.recall
+        else make_reference(config.reference, bundle, source, shards)
+    )
     return Assembled(
         config=config,
         bundle=bundle,
         cache=cache,
         objective=objective,
-        learner=learner,
+        learner=make_learner(config, accelerator, bundle, objective, reference, shards=shards),
         source=source,
         plan=plan,
-        identity=identity_of(config, bundle, cache, accelerator),
+        identity=identity_of(config, bundle, cache.fingerprint, accelerator),
         shards=shards,
+    )
+
+
+def assemble_online(
+    config: RunConfig, accelerator: Accelerator, bundle: Bundle, online: Online
+) -> Assembled:
+    """Build everything of an online run around a loaded model; every process calls it.
+
+    Raises:
+        ConfigError: a setting does not fit the model or the number of processes.
+    """
+    kit = Toolkit(
+        schedule=bundle.schedule,
+        embedder=embedder_of(bundle),
+        reward=lambda: online.reward,
+        plan=lambda: online.plan,
+    )
+    method, processes = config.method, cast(Processes, accelerator)
+    objective = build_objective(method.name, kit, method.settings, config.parts)
+    sampler, follow = online.sampler()
+    reference = make_reference(config.reference, bundle, None)
+    if follow is not None:
+        reference = together(reference, follow)
+    rows = rows_per_step(online.config, method.name, objective) // processes.num_processes
+    return Assembled(
+        config=config,
+        bundle=bundle,
+        cache=None,
+        objective=objective,
+        learner=make_learner(
+            config, accelerator, bundle, objective, reference, old=sampler, shards=None
+        ),
+        source=online.source(config, objective, sampler, processes),
+        plan=make_plan(config, bundle, max(1, rows // config.loop.micro_batches)),
+        identity=identity_of(config, bundle, online.fingerprint, accelerator),
+        online=online,
     )
 
 
@@ -177,16 +225,12 @@ def make_learner(
     accelerator: Accelerator,
     bundle: Bundle,
     objective: AnyObjective,
-    pairs: CachedPairs,
+    reference: Reference,
     *,
     shards: Shards[Any] | None,
+    old: Denoiser | None = None,
 ) -> Learner[Any]:
-    """Return what learns: the policy split or behind accelerate's wrapper, the reference bare."""
-    reference = (
-        Reference(net=memory)
-        if config.data.recall
-        else make_reference(config.reference, bundle, pairs, shards)
-    )
+    """Return what learns: the policy split or behind accelerate's wrapper, the others bare."""
     parameters = trainable_parameters(bundle.unet)
     settings = config.optimizer
     optimizer = make_optimizer(
@@ -203,7 +247,7 @@ def make_learner(
     scaled = bundle.dtype == torch.float16 and bundle.device.type == "cuda"
     return Learner(
         objective=objective,
-        nets=Nets(policy=make_denoiser(wrapped, bundle), reference=reference.net),
+        nets=Nets(policy=make_denoiser(wrapped, bundle), reference=reference.net, old=old),
         parameters=parameters,
         optimizer=optimizer,
         lr=settings.lr,
@@ -223,11 +267,11 @@ def images_per_prompt(cache: Cache) -> int:
     return max(len(row.images) for row in cache.rows)
 
 
-def make_plan(config: RunConfig, bundle: Bundle, images: int) -> LoopPlan:
-    rows = config.loop.rows_per_pass or config.data.pairs_per_batch * images
+def make_plan(config: RunConfig, bundle: Bundle, rows: int) -> LoopPlan:
+    """Return the plan; `rows` are held at once unless the configuration says otherwise."""
     return LoopPlan(
         steps=config.loop.steps,
-        rows_per_pass=rows,
+        rows_per_pass=config.loop.rows_per_pass or rows,
         save_every=config.save.every,
         keep=config.save.keep,
         log_every=config.log.every,
@@ -239,7 +283,7 @@ def make_plan(config: RunConfig, bundle: Bundle, images: int) -> LoopPlan:
 
 
 def identity_of(
-    config: RunConfig, bundle: Bundle, cache: Cache, accelerator: Accelerator
+    config: RunConfig, bundle: Bundle, data: str, accelerator: Accelerator
 ) -> dict[str, object]:
     """Return what must not change between a checkpoint and the run that continues it.
 
@@ -250,14 +294,15 @@ def identity_of(
     kept = {key: value for key, value in what.items() if key not in free}
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
     kept["loop"].pop("rows_per_pass")
-    for place in ("cache", "source", "format"):
-        kept["data"].pop(place)
+    if kept["data"] is not None:
+        for place in ("cache", "source", "format"):
+            kept["data"].pop(place)
     for place in ("device", "base", "attention", "gradient_checkpointing"):
         kept["model"].pop(place)
     found = versions()
     return {
         "config": kept,
-        "data": cache.fingerprint,
+        "data": data,
         "model": bundle.fingerprint,
         "rng_scheme": RNG_SCHEME,
         "versions": {name: found[name] for name in ("torch", "diffusers", "peft")},

@@ -15,12 +15,13 @@ from diffpref.data.cache import Cache
 from diffpref.errors import CheckpointError
 from diffpref.io import write_atomic
 from diffpref.models import Bundle
-from diffpref.run.assemble import Assembled, assemble
+from diffpref.run.assemble import Assembled, assemble, assemble_online
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
 from diffpref.run.fsdp import whole_bundle
 from diffpref.run.model import available_trackers, load_model, make_accelerator
+from diffpref.run.rollouts.online import Watched, open_online
 from diffpref.run.validate import Validator
 from diffpref.train.identity import check_identity
 from diffpref.train.lock import RunLock
@@ -42,12 +43,13 @@ class Watch:
     """How a run is watched; every function may be called often.
 
     caching: rows cached, rows in all if known. remembering: draws kept to be recalled, draws in
-    all. assembled: the run before its first step.
-    step: finished steps and the latest numbers. say: a sentence for the user.
+    all. sampling: prompts of a round sampled, prompts in all. assembled: the run before its first
+    step. step: finished steps and the latest numbers. say: a sentence for the user.
     """
 
     caching: Progress | None = None
     remembering: Callable[[int, int | None], None] | None = None
+    sampling: Callable[[int, int | None], None] | None = None
     assembled: Callable[[Assembled], None] = _unwatched
     step: Callable[[int, dict[str, object]], None] = _unwatched
     say: Callable[[str], None] = _unwatched
@@ -92,9 +94,9 @@ def execute(
         if found is not None and accelerator.is_main_process:
             _abandon_newer(store, found.step, watch)
         bundle = load_model(config, accelerator)
-        cache = _cached(config, bundle, accelerator, watch)
-        stack.callback(cache.close)
-        run = assemble(config, accelerator, bundle, cache, watch.remembering)
+        run = _assembled(config, accelerator, bundle, folder, watch)
+        if run.cache is not None:
+            stack.callback(run.cache.close)
         state = _start(run, found, allow, watch)
         _record(config, folder, accelerator, run)  # a refused continuation leaves the old record
         log = RunLog(folder=folder, processes=run.learner.processes)
@@ -113,12 +115,26 @@ def execute(
                 on_step=lambda step, values: watch.step(step, dict(values)),
                 validate=validator,
                 stop=lambda: stop.requested,
+                report=getattr(run.source, "report", dict[str, float]),
             ),
         )
         loop.run(state)
         _export(run, store, folder, accelerator, watch)
         accelerator.end_training()
         return folder
+
+
+def _assembled(
+    config: RunConfig, accelerator: Accelerator, bundle: Bundle, folder: Path, watch: Watch
+) -> Assembled:
+    """Build the run on cached data, or on the policy's own samples."""
+    if config.rollout is None:
+        cache = _cached(config, bundle, accelerator, watch)
+        return assemble(config, accelerator, bundle, cache, watch.remembering)
+    watched = Watched(say=watch.say, progress=watch.sampling or Watched().progress)
+    world = accelerator.num_processes
+    online = open_online(config, bundle, folder, world=world, watched=watched)
+    return assemble_online(config, accelerator, bundle, online)
 
 
 def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
@@ -130,6 +146,7 @@ def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
     Raises:
         ConfigError: the method's points cannot be kept.
     """
+    assert config.data is not None  # check_fits: only data are recalled
     watch, cache_folder = watch or Watch(), Path(config.data.cache)
     accelerator = make_accelerator(config, cache_folder)
     bundle = load_model(config, accelerator)
@@ -155,6 +172,7 @@ def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Asse
 
 def _cached(config: RunConfig, bundle: Bundle, accelerator: Accelerator, watch: Watch) -> Cache:
     """Cache the data; the main process encodes first, the others then find it done."""
+    assert config.data is not None  # check_fits
     with accelerator.main_process_first():
         return cache_of(config.data, bundle, config.seed, watch.caching)
 

@@ -1,21 +1,22 @@
 """What a run would do, said before it does it: data, batch arithmetic, memory, disk, first loss."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from diffpref.catalogue import build_objective
-from diffpref.config.fits import no_features
-from diffpref.config.schema import RunConfig
+from diffpref.config.fits import stand_in
+from diffpref.config.schema import DataConfig, RunConfig
 from diffpref.data.inspect import inspect_source
+from diffpref.evaluate.prompts import read_prompts
 from diffpref.losses import PairLoss
 from diffpref.models import Bundle, trainable_parameters
 from diffpref.objective import PreferenceObjective
 from diffpref.run.data import Progress, filters_of, source_of
 from diffpref.run.fsdp import launched
 from diffpref.run.memory import Footprint, footprint
+from diffpref.run.rollouts.online import rows_per_step
 from diffpref.strength import Strength
-from diffpref.toolkit import Toolkit
 from diffpref.types import AnyObjective, Conditioning
 
 OPTIMIZER_BYTES = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.1}
@@ -57,51 +58,110 @@ def preflight(
     Raises:
         DataError: the data cannot be read.
     """
+    supply = (
+        _of_prompts(config, bundle, processes)
+        if config.data is None
+        else _of_data(config, config.data, bundle, processes, progress)
+    )
+    latent = bundle.latent_shape(supply.side, supply.side)
+    cond = bundle.encode_text([""])
+    rows = config.loop.rows_per_pass or supply.held
+    trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
+    per_number = OPTIMIZER_BYTES[config.optimizer.name]
+    kit = stand_in()
+    objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
+    stored = 0 if config.data is None else CACHE_BYTES[config.data.cache_dtype]
+    numel = latent[0] * latent[1] * latent[2]
+    text = cond.text[0].numel() + (0 if cond.pooled is None else cond.pooled[0].numel())
+    return Preflight(
+        rows=supply.found,
+        kept=supply.kept,
+        dropped=supply.dropped,
+        bad=supply.bad,
+        prompts=supply.prompts,
+        overlong=supply.overlong,
+        prompts_per_step=supply.per_step,
+        images_per_pass=rows,
+        steps=config.loop.steps,
+        epochs=config.loop.steps * supply.per_step / max(1, supply.kept),
+        trainable=trained,
+        memory=footprint(
+            bundle,
+            _with_ids(bundle, cond, supply.side),
+            rows=rows,
+            latent=latent,
+            copies=int(config.reference.kind == "frozen"),
+            optimizer_bytes=per_number,
+            shards=processes if launched() else 1,
+        ),
+        cache_bytes=stored * (supply.images * 2 * numel + (supply.prompts + 1) * text),
+        checkpoint_bytes=int(trained * (4 + per_number)) * (config.save.keep + 1),
+        first_loss=getattr(objective, "first_loss", None),
+        strength=_strength(objective, numel),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """What a run is fed: what was found, pixels a side, prompts or items of a step, rows held."""
+
+    found: int
+    kept: int
+    prompts: int
+    overlong: int
+    side: int
+    per_step: int
+    held: int
+    images: int = 0
+    bad: int = 0
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def _of_data(
+    config: RunConfig,
+    data: DataConfig,
+    bundle: Bundle,
+    processes: int,
+    progress: Progress | None,
+) -> Supply:
     found = inspect_source(
-        source_of(config.data),
-        filters=filters_of(config.data),
+        source_of(data),
+        filters=filters_of(data),
         overlong=bundle.text.overlong,
         progress=progress,
     ).report
     images = max(map(int, found.by_k), default=2)
-    side = config.data.resolution or bundle.resolution
-    latent = bundle.latent_shape(side, side)
-    cond = bundle.encode_text([""])
-    per_step = config.data.pairs_per_batch * config.loop.micro_batches * processes
-    rows = config.loop.rows_per_pass or config.data.pairs_per_batch * images
-    trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
-    per_number = OPTIMIZER_BYTES[config.optimizer.name]
-    copies = int(config.reference.kind == "frozen")
-    kit = Toolkit(schedule=bundle.schedule, embedder=no_features)
-    objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
-    stored = CACHE_BYTES[config.data.cache_dtype]
-    numel = latent[0] * latent[1] * latent[2]
-    text = cond.text[0].numel() + (0 if cond.pooled is None else cond.pooled[0].numel())
-    return Preflight(
-        rows=found.rows,
+    return Supply(
+        found=found.rows,
         kept=found.kept,
-        dropped=dict(found.dropped),
-        bad=found.bad_rows,
         prompts=found.prompts,
         overlong=found.overlong,
-        prompts_per_step=per_step,
-        images_per_pass=rows,
-        steps=config.loop.steps,
-        epochs=config.loop.steps * per_step / max(1, found.kept),
-        trainable=trained,
-        memory=footprint(
-            bundle,
-            _with_ids(bundle, cond, side),
-            rows=rows,
-            latent=latent,
-            copies=copies,
-            optimizer_bytes=per_number,
-            shards=processes if launched() else 1,
-        ),
-        cache_bytes=stored * (found.images * 2 * numel + (found.prompts + 1) * text),
-        checkpoint_bytes=int(trained * (4 + per_number)) * (config.save.keep + 1),
-        first_loss=objective.first_loss if isinstance(objective, PreferenceObjective) else None,
-        strength=_strength(objective, numel),
+        images=found.images,
+        bad=found.bad_rows,
+        dropped=dict(found.dropped),
+        side=data.resolution or bundle.resolution,
+        per_step=data.pairs_per_batch * config.loop.micro_batches * processes,
+        held=data.pairs_per_batch * images,
+    )
+
+
+def _of_prompts(config: RunConfig, bundle: Bundle, processes: int) -> Supply:
+    """Return the supply of an online run; its reward is not loaded."""
+    rollout = config.rollout
+    assert rollout is not None  # check_fits
+    texts = read_prompts(rollout.prompts)
+    objective = build_objective(
+        config.method.name, stand_in(), config.method.settings, config.parts
+    )
+    rows = rows_per_step(rollout, config.method.name, objective) // processes
+    return Supply(
+        found=len(texts),
+        kept=len(texts),
+        prompts=len(set(texts)),
+        overlong=bundle.text.overlong(texts),
+        side=rollout.resolution or bundle.resolution,
+        per_step=rollout.per_step,
+        held=max(1, rows // config.loop.micro_batches),
     )
 
 

@@ -142,14 +142,16 @@ class RecalledObjective:
 
 def shelf_of(config: RunConfig, bundle: Bundle, pairs: CachedPairs) -> Shelf:
     """Open the shelf of exactly these points; anything that changes them is another shelf."""
+    data = config.data
+    assert data is not None  # check_fits
     method = config.model_dump(mode="json", include={"method", "parts", "seed"})
     what = {
         **method,
         "data": pairs.cache.fingerprint,
         "model": bundle.fingerprint,
         "dtype": str(bundle.dtype),
-        "draws_per_row": config.data.draws_per_row,
-        "caption_drop": config.data.caption_drop,
+        "draws_per_row": data.draws_per_row,
+        "caption_drop": data.caption_drop,
         "rng_scheme": RNG_SCHEME,
     }
     text = json.dumps(what, sort_keys=True)

@@ -18,7 +18,10 @@ from diffpref.train.shards import Shards
 
 
 def make_reference(
-    config: ReferenceConfig, bundle: Bundle, pairs: CachedPairs, shards: Shards[Any] | None = None
+    config: ReferenceConfig,
+    bundle: Bundle,
+    pairs: CachedPairs | None,
+    shards: Shards[Any] | None = None,
 ) -> Reference:
     """Return the reference; call it after the adapter is in place and before training starts.
 
@@ -47,6 +50,7 @@ def make_reference(
         )
     if config.budget is None:
         return references.refreshed(net, own=own, live=live, refresh_every=config.refresh_every)
+    assert pairs is not None  # check_fits: a budget is measured on data
     return references.budgeted(
         net,
         own=own,

@@ -105,6 +105,7 @@ class Loop:
             values["seconds"] = round(state.seconds, 3)
             values["skipped_steps"] = state.skipped_steps
             values |= self.learner.reference.report()
+            values |= self.hooks.report()
             self.log.metrics(state.step, finite(values))
         self.hooks.on_step(state.step, values)
 

@@ -50,9 +50,11 @@ class Hooks:
     """What the caller wants to know or decide.
 
     on_step: told (finished steps, latest numbers). validate: step -> metrics, called with the
-    average in place when there is one. stop: asked after every step.
+    average in place when there is one. stop: asked after every step. report: further numbers worth
+    logging, asked when metrics are written.
     """
 
     on_step: Callable[[int, Mapping[str, object]], None] = _nothing
     validate: Callable[[int], Mapping[str, float]] = _no_validation
     stop: Callable[[], bool] = lambda: False
+    report: Callable[[], Mapping[str, float]] = dict[str, float]

@@ -1,0 +1,1 @@
+"""Online data: the policy's own samples, judged, in rounds."""

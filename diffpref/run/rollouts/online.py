@@ -1,0 +1,203 @@
+"""Everything an online run has in place of a cache: plan, prompts, reward, sampler, source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffpref import references
+from diffpref.catalogue import find_method
+from diffpref.config.schema import RewardConfig, RolloutConfig, RunConfig
+from diffpref.draws import Draws
+from diffpref.errors import ConfigError
+from diffpref.evaluate.prompts import read_prompts
+from diffpref.models import Bundle, make_denoiser, trainable_parameters
+from diffpref.models.ladder import visited_levels
+from diffpref.models.sample_settings import SampleSettings, image_size, images_at_once
+from diffpref.references import Reference
+from diffpref.run.rollouts.asked import Prompts
+from diffpref.run.rollouts.makers import CleanMaker, Maker, StepPairMaker
+from diffpref.run.rollouts.reward import DecodedReward, make_reward
+from diffpref.run.rollouts.rounds import Rounds
+from diffpref.run.rollouts.source import Progress, Rollouts
+from diffpref.run.rollouts.tally import Tally
+from diffpref.step_objective import StepObjective
+from diffpref.steps import StepPlan
+from diffpref.train.processes import Processes
+from diffpref.trajectories.rollout import walk
+from diffpref.types import AnyObjective, Denoiser
+
+FOLDER = "rollouts"
+
+
+def _silent(*what: object) -> None:
+    del what
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """Who is told of rollouts."""
+
+    say: Callable[[str], None] = _silent
+    progress: Progress = _silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Online:
+    """What online training stands on. `reward` is standardised on the untrained policy's images."""
+
+    config: RolloutConfig
+    bundle: Bundle
+    plan: StepPlan
+    prompts: Prompts
+    reward: DecodedReward
+    tally: Tally
+    at_once: int
+    folder: Path
+    seed: int
+    watched: Watched = field(default_factory=Watched)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify what is asked and who judges."""
+        told = "\n".join([*self.prompts.texts, repr(self.reward.scorer.info)])
+        return blake2b(told.encode(), digest_size=16).hexdigest()
+
+    def sampler(self) -> tuple[Denoiser, Reference | None]:
+        """Return who samples, and how it follows the policy if it is an average."""
+        policy = make_denoiser(self.bundle.unet, self.bundle)
+        how = self.config.sampler
+        if how.kind == "policy":
+            return policy, None
+        live = trainable_parameters(self.bundle.unet)
+        own = references.copies(live)
+        follow = references.ema(
+            references.borrowed(policy, own=own, live=live),
+            own=own,
+            live=live,
+            decay=how.decay,
+            refresh_every=how.refresh_every,
+        )
+        assert follow.net is not None
+        return follow.net, follow
+
+    def source(
+        self, config: RunConfig, objective: AnyObjective, sampler: Denoiser, processes: Processes
+    ) -> Any:
+        """Return the source of windows for this objective."""
+        world, rank = processes.num_processes, processes.process_index
+        folder = self.folder if self.config.frozen is None else Path(self.config.frozen)
+        return Rollouts(
+            prompts=self.prompts,
+            maker=self._maker(config, objective),
+            rounds=Rounds(
+                folder=folder, rank=rank, keep=config.save.every * (config.save.keep + 1) + 1
+            ),
+            sampler=sampler,
+            seed=self.seed,
+            per_step=self.config.per_step,
+            passes=self.config.passes,
+            at_once=self.at_once,
+            tally=self.tally,
+            gather=processes.gather,
+            rank=rank,
+            world=world,
+            say=self.watched.say,
+            progress=self.watched.progress,
+        )
+
+    def _maker(self, config: RunConfig, objective: AnyObjective) -> Maker:
+        if isinstance(objective, StepObjective):
+            return StepPairMaker(
+                branching=objective.branching,
+                clamped=objective.clamp is not None,
+                schedule=self.bundle.schedule,
+                plan=self.plan,
+                reward=self.reward,
+                prompts=self.prompts,
+            )
+        return CleanMaker(
+            unit=find_method(config.method.name).data,
+            k=self.config.images,
+            schedule=self.bundle.schedule,
+            plan=self.plan,
+            reward=self.reward,
+            prompts=self.prompts,
+        )
+
+
+def rows_per_step(config: RolloutConfig, method: str, objective: AnyObjective) -> int:
+    """Return how many rows the networks see in one optimizer step, over all processes."""
+    if isinstance(objective, StepObjective):
+        return config.per_step
+    each = {"pairs": 2, "lists": config.images}.get(find_method(method).data, 1)
+    return config.per_step * each
+
+
+def open_online(
+    config: RunConfig, bundle: Bundle, folder: Path, *, world: int, watched: Watched
+) -> Online:
+    """Prepare an online run on the untrained bundle.
+
+    Raises:
+        ConfigError: the round cannot be shared by the processes, or the reward is wrong.
+        DataError: there are no such prompts.
+    """
+    rollout, reward = config.rollout, config.reward
+    assert rollout is not None  # check_fits
+    assert reward is not None  # check_fits
+    if rollout.prompts_per_round % world:
+        raise ConfigError(
+            f"{rollout.prompts_per_round} prompts cannot be shared by {world} processes",
+            where="rollout.prompts_per_round",
+            hint=f"make it a multiple of {world}",
+        )
+    settings = SampleSettings(height=rollout.resolution, width=rollout.resolution)
+    height, width = image_size(bundle, settings)
+    guidance = bundle.family.guidance if rollout.guidance is None else rollout.guidance
+    plan = StepPlan(
+        levels=visited_levels(bundle, rollout.steps), eta=rollout.eta, guidance=guidance
+    )
+    prompts = Prompts(
+        texts=tuple(read_prompts(rollout.prompts)),
+        bundle=bundle,
+        seed=config.seed,
+        per_round=rollout.prompts_per_round,
+        height=height,
+        width=width,
+    )
+    at_once = rollout.images_at_once or images_at_once(settings, height, width)
+    tally = Tally()
+    return Online(
+        config=rollout,
+        bundle=bundle,
+        plan=plan,
+        prompts=prompts,
+        reward=replace(_standardised(reward, bundle, prompts, plan, at_once), tally=tally),
+        tally=tally,
+        at_once=max(1, at_once // rollout.images),
+        folder=folder / FOLDER,
+        seed=config.seed,
+        watched=watched,
+    )
+
+
+@torch.no_grad()
+def _standardised(
+    config: RewardConfig, bundle: Bundle, prompts: Prompts, plan: StepPlan, at_once: int
+) -> DecodedReward:
+    """Return the reward whose zero and unit are those of images of the untrained policy."""
+    reward = make_reward(config, bundle, Tally())
+    net = make_denoiser(bundle.unet, bundle)
+    scores: list[Tensor] = []
+    for start in range(0, config.standardise, at_once):
+        positions = torch.arange(start, min(start + at_once, config.standardise))
+        batch = prompts.batch(positions)
+        draws = Draws(prompts.seed, positions)
+        *_, (_, _, x_0) = walk(net, bundle.schedule, batch, draws, plan=plan)
+        scores.append(reward(x_0, None, batch.prompts).cpu())
+    return reward if not scores else reward.standardised(torch.cat(scores))

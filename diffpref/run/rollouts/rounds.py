@@ -1,0 +1,134 @@
+"""Rounds of rollouts on disk: written whole, so that a run resumes in the middle of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json import dumps, loads
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from diffpref.errors import CheckpointError
+from diffpref.io import save_tensors
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one round gave this process.
+
+    Attributes:
+        number: of the round, from 0.
+        first: the optimizer step its first window is for.
+        windows: optimizer steps it feeds; 0 if nothing passed.
+        items: tensors of equal length, one row per item.
+        about: what it was like, and the counts when it was made.
+    """
+
+    number: int
+    first: int
+    windows: int
+    items: Mapping[str, Tensor]
+    about: Mapping[str, float]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.items.values()))) if self.items else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """A folder of rounds, one file per round and process; the newest `keep` are kept."""
+
+    folder: Path
+    rank: int
+    keep: int
+
+    def save(self, made: Round) -> None:
+        """Write a round durably and drop the oldest.
+
+        Raises:
+            DiskError: it cannot be written; nothing else is lost.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        told = {
+            "format": FORMAT,
+            "first": str(made.first),
+            "windows": str(made.windows),
+            "about": dumps(dict(made.about)),
+        }
+        save_tensors(self._path(made.number), made.items, told)
+        for number in self.numbers()[: -self.keep]:
+            self._path(number).unlink()
+
+    def numbers(self) -> list[int]:
+        return sorted(
+            int(path.name.split(".")[0].removeprefix("round-"))
+            for path in self.folder.glob(f"round-*.{self.rank}.safetensors")
+        )
+
+    def read(self, number: int) -> Round:
+        """Read a round.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = self._path(number)
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = file.metadata()
+                items = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Round(
+                number=number,
+                first=int(told["first"]),
+                windows=int(told["windows"]),
+                items=items,
+                about=loads(told["about"]),
+            )
+        except Exception as error:
+            raise CheckpointError(
+                "this round of rollouts is damaged",
+                where=str(path),
+                hint="delete it and resume from an older checkpoint",
+            ) from error
+
+    def holding(self, step: int) -> Round | None:
+        """Return the round whose windows include this step but do not begin with it.
+
+        Newer rounds, and one that begins here, are removed: the policy makes them anew, and alike.
+        """
+        found = None
+        for number in self.numbers():
+            made = self.read(number)
+            if made.first >= step:
+                self._path(number).unlink()
+            elif step < made.first + made.windows:
+                found = made
+        return found
+
+    def before(self, step: int) -> Round | None:
+        """Return the round that ends where this step begins; None at the start of a run.
+
+        Raises:
+            CheckpointError: the rounds before it are gone, so its number is not known.
+        """
+        numbers = self.numbers()
+        if not numbers:
+            if step:
+                raise CheckpointError(
+                    f"the rollouts before step {step} are gone",
+                    where=str(self.folder),
+                    hint="resume from a newer checkpoint",
+                )
+            return None
+        newest = self.read(numbers[-1])
+        if newest.first + newest.windows != step:
+            raise CheckpointError(
+                f"the rollouts that step {step} learns from are gone",
+                where=str(self.folder),
+                hint="resume from a newer checkpoint",
+            )
+        return newest
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"round-{number:06d}.{self.rank}.safetensors"

@@ -1,0 +1,162 @@
+"""The `Source` of an online run: a round of rollouts, the windows it gives, the next round."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from diffpref.draws import Draws, permutation
+from diffpref.errors import DataError
+from diffpref.run.rollouts.asked import Prompts
+from diffpref.run.rollouts.makers import Items, Maker, joined
+from diffpref.run.rollouts.rounds import Round, Rounds
+from diffpref.run.rollouts.tally import Tally
+from diffpref.types import Denoiser, Nets
+
+EMPTY_ROUNDS = 5
+"""Rounds in a row that may give nothing before the run stops."""
+
+Progress = Callable[[int, int | None], None]
+"""(prompts of the round sampled, prompts in all)."""
+
+
+def _silent(*what: object) -> None:
+    del what
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """Rounds of the policy's own samples, each learned from for some steps.
+
+    A round is written before it is learned from, so a run resumes inside one exactly. The item at
+    place i of step s has the position 2 s x per_step + i: no two draws share one.
+
+    Attributes:
+        prompts: what is asked.
+        maker: how items are made.
+        rounds: where rounds are kept.
+        sampler: the network that samples: the policy itself, or an average of it.
+        seed: of all draws.
+        per_step: items of one optimizer step over all processes.
+        passes: how often a round's items are learned from.
+        at_once: prompts sampled together.
+        tally: counts.
+        gather: concatenates a tensor over processes.
+        rank, world: this process and how many there are.
+        say: told a sentence. progress: told while a round is sampled.
+    """
+
+    prompts: Prompts
+    maker: Maker
+    rounds: Rounds
+    sampler: Denoiser
+    seed: int
+    per_step: int
+    passes: int
+    at_once: int
+    tally: Tally
+    gather: Callable[[Tensor], Tensor]
+    rank: int = 0
+    world: int = 1
+    say: Callable[[str], None] = _silent
+    progress: Progress = _silent
+    _latest: dict[str, float] = field(default_factory=dict[str, float], init=False, repr=False)
+
+    def __call__(self, nets: Nets, first: int) -> Iterator[Any]:
+        """Yield this process's part of every window from step `first` on, for ever.
+
+        Raises:
+            DataError: several rounds in a row gave nothing to learn from.
+            CheckpointError: the round that step `first` learns from is gone.
+        """
+        del nets  # the sampler holds the policy without a wrapper that would synchronise
+        made, step, empty = self.rounds.holding(first), first, 0
+        last = made or self.rounds.before(first)
+        number = 0 if last is None else last.number + (made is None)
+        if last is not None:
+            self._recall(last)
+        while True:
+            made = self._make(number, step) if made is None else made
+            empty = 0 if made.windows else empty + 1
+            if empty == EMPTY_ROUNDS:
+                raise self._nothing()
+            while step < made.first + made.windows:
+                yield self._window(made, step)
+                step += 1
+            made, number = None, number + 1
+
+    def report(self) -> Mapping[str, float]:
+        """Return what the latest round was like, and the counts so far."""
+        return {**self._latest, **self.tally.report()}
+
+    def _make(self, number: int, step: int) -> Round:
+        """Sample a round, keep what is worth learning from, and write it."""
+        positions = self.prompts.of_round(number, rank=self.rank, world=self.world)
+        items = joined(self._sampled(positions))
+        chosen = self.maker.chosen(items) if items else torch.zeros(0, dtype=torch.long)
+        self._note(items, chosen)
+        kept = {name: tensor[chosen] for name, tensor in items.items()}
+        windows = self._windows(len(chosen))
+        made = Round(number=number, first=step, windows=windows, items=kept, about=self.report())
+        if not made.windows:
+            self.say(f"round {number}: no items passed the filter; sampling anew")
+        self.rounds.save(made)
+        return made
+
+    @torch.no_grad()
+    def _sampled(self, positions: Int[Tensor, " b"]) -> Iterator[Items]:
+        net = self.tally.counted(self.sampler)
+        for start in range(0, len(positions), self.at_once):
+            part = positions[start : start + self.at_once]
+            self.progress(start, len(positions))
+            yield self.maker.make(net, self.prompts.batch(part), Draws(self.seed, part))
+        self.progress(len(positions), len(positions))
+
+    def _windows(self, mine: int) -> int:
+        """Return the optimizer steps a round feeds: as every process can, none if one has none."""
+        local = torch.tensor([mine * self.passes], device=self.prompts.bundle.device)
+        fewest = int(self.gather(local).min())
+        share = max(1, self.per_step // self.world)
+        return min(max(1, round(fewest / share)), fewest)
+
+    def _window(self, made: Round, step: int) -> Any:
+        """Return the items of one step; all items of a round are spread evenly over its steps."""
+        orders = [
+            permutation(self.seed, made.number * self.passes + turn, len(made))
+            for turn in range(self.passes)
+        ]
+        most = 2 * max(1, self.per_step // self.world)  # another process may have far fewer items
+        mine = torch.cat(orders).tensor_split(made.windows)[step - made.first][:most]
+        items = {name: tensor[mine] for name, tensor in made.items.items()}
+        places = (step * most + torch.arange(len(mine))) * self.world + self.rank
+        return self.maker.window(items, places)
+
+    def _note(self, items: Items, chosen: Int[Tensor, " m"]) -> None:
+        """Remember what the round was like."""
+        self._latest.clear()
+        if items:
+            reward, gap = items["reward"].float(), items["gap"].float()
+            self._latest.update(
+                {
+                    "rollout/reward": float(reward.mean()),
+                    "rollout/reward_std": float(reward.std(correction=0)),
+                    "rollout/gap": float(gap.mean()),
+                    "rollout/kept": len(chosen) / len(reward),
+                }
+            )
+
+    def _recall(self, made: Round) -> None:
+        """Take up the report of a round that was made before this process began."""
+        self.tally.restore(made.about)
+        self._latest.update({k: v for k, v in made.about.items() if k.startswith("rollout/")})
+
+    def _nothing(self) -> DataError:
+        return DataError(
+            f"{EMPTY_ROUNDS} rounds in a row gave no items to learn from",
+            where="rollout",
+            hint="lower method.min_gap where the method has one, or choose a reward that tells the "
+            "policy's images apart",
+        )

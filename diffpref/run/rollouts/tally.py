@@ -1,0 +1,41 @@
+"""Counts what online training spends: network rows, decoded images, rewards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diffpref.types import Conditioning, Denoiser, Latents, Steps
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Numbers of rows since the run began, on this process.
+
+    unet: rows through the sampling network; guidance counts twice. decoded: latents turned into
+    images. rewarded: rewards asked for.
+    """
+
+    unet: int = 0
+    decoded: int = 0
+    rewarded: int = 0
+
+    def counted(self, net: Denoiser) -> Denoiser:
+        """Return the network, its rows counted."""
+
+        def count(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+            self.unet += len(x_t)
+            return net(x_t, t, cond)
+
+        return count
+
+    def report(self) -> dict[str, float]:
+        return {
+            "calls/unet": float(self.unet),
+            "calls/vae": float(self.decoded),
+            "calls/reward": float(self.rewarded),
+        }
+
+    def restore(self, report: Mapping[str, float]) -> None:
+        """Go on counting from an earlier report."""
+        self.unet = int(report["calls/unet"])
+        self.decoded = int(report["calls/vae"])
+        self.rewarded = int(report["calls/reward"])
