@@ -37,8 +37,7 @@ HALF = 0.5
 def gains(schedule: NoiseSchedule, t: Steps, s: Steps, *, eta: float) -> Float[Tensor, " n"]:
     """Return g = b / sigma of each step, in float64.
 
-    Raises:
-        ValueError: a step has no noise, so that nothing it samples has a likelihood.
+    A ValueError says that a step has no noise, so that nothing it samples has a likelihood.
     """
     found = _gains(schedule, t, s, eta=eta)
     if not bool(found.isfinite().all()):

@@ -182,11 +182,7 @@ class StepObjective:
 
 
 def needed(reference: Measure | None) -> Measure:
-    """Return the reference's measurements.
-
-    Raises:
-        ConfigError: there are none.
-    """
+    """Return the reference's measurements; a ConfigError says that there are none."""
     if reference is None:
         raise ConfigError(
             "steps are compared with a reference",

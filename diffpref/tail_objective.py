@@ -8,6 +8,7 @@ row's measurement is its reward.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,7 @@ from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPlan, predict
-from diffpref.trajectories.rollout import mean_of, noise_of, walk
+from diffpref.trajectories.rollout import mean_of, noise_of, starting, state_at, walk
 from diffpref.types import (
     Denoiser,
     Latents,
@@ -37,10 +38,9 @@ Cut = Callable[[Draws, int], Int[Tensor, " b"]]
 
 
 def late_cut(low: float, high: float) -> Cut:
-    """Return a cut uniform between two shares of the steps; at least one step is left.
+    """Return a cut uniform between two shares of the steps, 0 <= low < high <= 1.
 
-    Raises:
-        ValueError: the shares are not 0 <= low < high <= 1.
+    At least one step is left.
     """
     if not 0 <= low < high <= 1:
         raise ValueError(f"shares must be 0 <= low < high <= 1, got {low} and {high}")
@@ -129,14 +129,10 @@ class TailObjective:
         plan = self.plan
         cut = self.cut(draws, len(plan.levels)).to(batch.noise.device)
         first, last = int(cut.min()), int(cut.max())
-        kept: State | None = None
-        for number, (state, _, _) in enumerate(
-            walk(nets.policy, self.schedule, batch, draws, plan=plan)
-        ):
-            kept = state if kept is None else _taken(kept, state, cut >= number)
-            if number == last:
-                break
-        assert kept is not None  # a plan has at least one step
+        kept = starting(batch, plan)
+        path = walk(nets.policy, self.schedule, batch, draws, plan=plan)
+        for number, (_, _, x_s) in enumerate(islice(path, last), 1):
+            kept = _taken(kept, state_at(batch, x_s, plan, number), cut >= number)
         shape = tuple(batch.noise.shape[1:])
         steps = range(0) if self.at_once else range(first, len(plan.levels))
         none = batch.noise[:, None][:, :0]
