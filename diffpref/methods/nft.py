@@ -51,9 +51,10 @@ LEAST = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Renoised:
-    """Noised images and what the old policy predicts there, [n c h w]."""
+    """Noised images, their noise, and what the old policy predicts there, [n c h w]."""
 
     noised: Noised
+    noise: Latents
     old: Latents
 
     @property
@@ -73,12 +74,12 @@ class Renoised:
 
     def rows(self, index: slice, /) -> "Renoised":
         """Slice what `measure` reads; `compare` reads the rest whole."""
-        noised = replace(self.noised.rows(index), noise=self.noised.noise)
-        return Renoised(noised=noised, old=self.old)
+        return replace(self, noised=self.noised.rows(index))
 
     def gathered(self, gather: Callable[[Tensor], Tensor], /) -> "Renoised":
-        noised = replace(self.noised.gathered(gather), noise=gather(self.noised.noise))
-        return Renoised(noised=noised, old=gather(self.old))
+        return Renoised(
+            noised=self.noised.gathered(gather), noise=gather(self.noise), old=gather(self.old)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class NegativeAware:
         t = uniform()(draws, len(self.schedule))
         noised = forward(self.schedule, shared=self.shared_noise)(nets, batch, t, draws)
         old = nets.policy if nets.old is None else nets.old
-        return Renoised(noised=noised, old=self._predicted(old, noised))
+        return Renoised(noised=noised, noise=noised.noise, old=self._predicted(old, noised))
 
     def measure(self, net: Denoiser, point: Renoised, /) -> Measure:
         """Return the prediction at each row, [n c h w]."""
@@ -118,7 +119,7 @@ class NegativeAware:
         shape, old = point.score.shape, point.old.to(policy)
         advantage = advantages(point.score.to(policy), clip=self.clip).flatten()
         r = 0.5 + advantage / (2 * self.clip)
-        noise = widen(point.noised.noise).to(policy)
+        noise = widen(point.noise).to(policy)
         nearer = _distance(self.beta * policy + (1 - self.beta) * old, noise)
         further = _distance((1 + self.beta) * old - self.beta * policy, noise)
         rows = self.clip / self.beta * (r * nearer + (1 - r) * further)
