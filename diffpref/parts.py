@@ -13,6 +13,7 @@ from diffpref.draws import Draws
 from diffpref.emphasis import dynamic, high_noise
 from diffpref.errors import ConfigError, nearest
 from diffpref.guards import winner
+from diffpref.kernel import StepWeight
 from diffpref.labels import hard, smoothed, soft, softmax, thumbs, wins
 from diffpref.likelihoods import SquaredError, latent_loglik, perceptual
 from diffpref.losses import (
@@ -36,11 +37,13 @@ from diffpref.losses import (
 )
 from diffpref.objective import PreferenceObjective
 from diffpref.offsets import constant, score_gap
+from diffpref.step_objective import StepObjective
 from diffpref.timesteps import discrete, tilted, uniform
 from diffpref.toolkit import Toolkit
 from diffpref.trajectories.forward import forward
 from diffpref.trajectories.inversion import inversion
 from diffpref.types import AnyObjective, Labeller, Noised
+from diffpref.walk_objective import PairedWalks
 
 Factory = Callable[..., Any]
 Spec = str | Mapping[str, object]
@@ -65,6 +68,18 @@ def _latent() -> SquaredError[Noised]:
 def _winner(*, weight: float) -> float:
     """Add weight x the preferred image's mean squared error to the loss."""
     return weight
+
+
+def _exact() -> StepWeight:
+    return "exact"
+
+
+def _flat() -> StepWeight:
+    return "flat"
+
+
+def _guidance() -> StepWeight:
+    return "guidance"
 
 
 PARTS: Mapping[str, Mapping[str, Factory]] = {
@@ -101,9 +116,16 @@ PARTS: Mapping[str, Mapping[str, Factory]] = {
     "offset": {"score_gap": score_gap, "constant": constant},
     "anchor": {"winner": _winner},
     "guard": {"winner": winner},
+    "weight": {"exact": _exact, "flat": _flat, "guidance": _guidance},
 }
 """Part -> its kinds. A factory's keyword arguments are the kind's settings; a positional argument
 named `schedule` or `embedder` is given the run's."""
+
+OF_STEPS: Mapping[type, frozenset[str]] = {
+    StepObjective: frozenset({"loss", "weight"}),
+    PairedWalks: frozenset({"loss"}),
+}
+"""What can be replaced where sampled steps are compared; of offline methods all but the weight."""
 
 ALSO_KNOWN_AS = {
     "sigmoid": "logistic",
@@ -144,20 +166,26 @@ def with_parts(objective: AnyObjective, parts: Mapping[str, Spec], kit: Toolkit)
     """
     if not parts:
         return objective
-    if not isinstance(objective, PreferenceObjective):
+    if not isinstance(objective, PreferenceObjective | StepObjective | PairedWalks):
         raise ConfigError(
             "this method is not composed of parts", where="parts", hint="remove parts:"
         )
+    taken = OF_STEPS.get(type(objective), PARTS.keys() - {"weight"})
     changed = objective
     for part, spec in parts.items():
-        if part not in PARTS:
-            raise ConfigError(
-                f"'{part}' is not a part", where=f"parts.{part}", hint=nearest(part, PARTS)
-            )
+        if part not in taken:
+            known = f"this method has no {part}" if part in PARTS else f"'{part}' is not a part"
+            raise ConfigError(known, where=f"parts.{part}", hint=nearest(part, taken))
         built = _build(part, spec, kit, changed.loss)
-        changed = replace(changed, **{part: built})
-    # A step beyond the schedule is refused now rather than when training starts.
-    changed.timesteps(Draws(seed=0, positions=torch.tensor([0])), changed.length)
+        if part == "loss" and type(objective) in OF_STEPS:
+            _check_pair(built)
+        try:
+            changed = replace(changed, **{part: built})
+        except ValueError as error:
+            raise ConfigError(str(error), where=f"parts.{part}") from error
+    if isinstance(changed, PreferenceObjective):
+        # A step beyond the schedule is refused now rather than when training starts.
+        changed.timesteps(Draws(seed=0, positions=torch.tensor([0])), changed.length)
     return changed
 
 
@@ -262,6 +290,16 @@ def _check_unit(kind: str, new: Any, old: Any) -> None:
             f"{kind} learns from {UNITS[new.unit]}, this method from {UNITS[old.unit]}",
             where="parts.loss",
             hint=f"choose method: {METHOD_OF[new.unit]}",
+        )
+
+
+def _check_pair(loss: object) -> None:
+    """Refuse a loss that reads more than the difference of two log ratios."""
+    if not isinstance(loss, PairLoss):
+        raise ConfigError(
+            "a step has only the logit of its pair, and this loss reads more",
+            where="parts.loss",
+            hint="choose a loss on the logit such as hinge",
         )
 
 

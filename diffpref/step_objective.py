@@ -9,10 +9,9 @@ the pair has no gradient.
 """
 
 from dataclasses import dataclass
-from math import log
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diffpref import kernel
@@ -22,7 +21,7 @@ from diffpref.kernel import StepWeight
 from diffpref.losses import PairLoss
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
-from diffpref.steps import StepPairs, predict
+from diffpref.steps import State, StepPairs, StepPlan, predict
 from diffpref.trajectories.rollout import Continue, mean_of
 from diffpref.types import Denoiser, Loss, Measure, Nets, PerPrompt
 
@@ -38,8 +37,12 @@ class Branching:
         skip_last: leave the last step out.
         min_gap: pairs whose rewards differ by no more than this many standard deviations of the
             gaps at their step are left out.
-        push: length of the winner's displacement along the reward's gradient, in units of the
+        threshold: pairs with tanh(gap / 2) up to this are left out too: a share at the plan's
+            step of least noise and one at that of most, linear in sigma between. It is the
+            released SPO and LPO scripts' filter, for rewards that are logits; None: no such.
+        push: longest displacement of the winner along the reward's gradient, in units of the
             noise's length sigma sqrt(c h w); 0 is none.
+        noisy: whether candidates must be judged as they are, by a reward of noisy latents.
     """
 
     k: int = 2
@@ -47,7 +50,9 @@ class Branching:
     start: float = 0.2
     skip_last: bool = True
     min_gap: float = 0.25
+    threshold: tuple[float, float] | None = None
     push: float = 0.0
+    noisy: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 2:
@@ -56,6 +61,39 @@ class Branching:
             raise ValueError(f"start must be at least 0 and below 1, got {self.start}")
         if self.min_gap < 0 or self.push < 0:
             raise ValueError("min_gap and push must be at least 0")
+        if any(not 0 <= share < 1 for share in self.threshold or ()):
+            raise ValueError(f"threshold must be at least 0 and below 1, got {self.threshold}")
+
+    def keeps(
+        self,
+        gap: PerPrompt,
+        spread: PerPrompt | float,
+        *,
+        schedule: NoiseSchedule,
+        plan: StepPlan,
+        state: State,
+    ) -> Bool[Tensor, " b"]:
+        """Return which pairs are learnt from.
+
+        Args:
+            gap: by how much the preferred candidate's reward is higher.
+            spread: standard deviation of the gaps at the pairs' step.
+            schedule: signal power by step.
+            plan: how the pairs were sampled.
+            state: where.
+
+        Returns:
+            False also for every pair whose gap is 0.
+        """
+        kept = (gap > 0) & (gap > self.min_gap * spread)
+        if self.threshold is None:
+            return kept
+        low, high = self.threshold
+        visited = torch.tensor(plan.levels, device=state.t.device)
+        every = schedule.transition(visited[:, 0], visited[:, 1], eta=plan.eta).std
+        std = schedule.transition(state.t, state.s, eta=plan.eta).std
+        place = (std - every.min()) / (every.max() - every.min()).clamp(min=1e-12)
+        return kept & (torch.tanh(gap / 2) > (low + (high - low) * place).to(gap))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +111,7 @@ class StepObjective:
     def __post_init__(self) -> None:
         if self.kl < 0:
             raise ValueError(f"kl must be at least 0, got {self.kl}")
-        if self.clamp is not None and not 0 < self.clamp < 1:
-            raise ValueError(f"clamp must be above 0 and below 1, got {self.clamp}")
+        kernel.check_clamp(self.clamp)
         if self.clamp is not None and self.weight != "exact":
             raise ValueError(f"clamp holds exact ratios, and weight is {self.weight}")
 
@@ -98,13 +135,7 @@ class StepObjective:
 
     def compare(self, policy: Measure, reference: Measure | None, point: StepPairs, /) -> Loss:
         """Return the mean over pairs of weight x (head + kl x KL), and every pair's health."""
-        if reference is None:
-            raise ConfigError(
-                "step preferences are compared with a reference",
-                where="reference.kind",
-                hint="set reference.kind: adapters_off (LoRA) or frozen",
-            )
-        state = point.state
+        reference, state = needed(reference), point.state
         gain = kernel.gains(self.schedule, state.t, state.s, eta=point.plan.eta)
         margin, clamped = self._margin(policy, reference, point, gain)
         label = torch.tensor([[1.0, 0.0]]).to(margin).expand(len(margin), 2)
@@ -137,10 +168,8 @@ class StepObjective:
         sides = [
             kernel.log_ratio(gain, middle + half * dz, policy, reference) for half in (0.5, -0.5)
         ]
-        low, high = log(1 - self.clamp), log(1 + self.clamp)
-        outside = torch.stack([(r < low) | (r > high) for r in sides]).to(policy.dtype).mean(dim=0)
-        won, lost = (ratio.clamp(low, high) for ratio in sides)
-        return won - lost, outside
+        (won, out), (lost, off) = (kernel.held(ratio, self.clamp) for ratio in sides)
+        return won - lost, (out + off) / 2
 
     def _middle(self, reference: Measure, point: StepPairs) -> Tensor:
         """Return z_ref of the point halfway between the candidates."""
@@ -150,6 +179,17 @@ class StepObjective:
         move = self.schedule.transition(state.t, state.s, eta=point.plan.eta)
         mean = mean_of(move, state.x_t.to(reference), reference)
         return (point.mid.to(mean) - mean) / widen(move.std.to(mean)).view(-1, 1, 1, 1)
+
+
+def needed(reference: Measure | None) -> Measure:
+    """Return the reference's measurements; a ConfigError says that there are none."""
+    if reference is None:
+        raise ConfigError(
+            "steps are compared with a reference",
+            where="reference.kind",
+            hint="set reference.kind: adapters_off (LoRA) or frozen",
+        )
+    return reference
 
 
 def _halves(margin: PerPrompt) -> Float[Tensor, "b 2"]:

@@ -168,10 +168,7 @@ def predict(net: Denoiser, state: State, guidance: float) -> Latents:
     Equation:
         \epsilon = \epsilon_\emptyset + g (\epsilon_c - \epsilon_\emptyset)   (2207.12598, eq. 6)
 
-    Both halves run in one call of twice the rows.
-
-    Raises:
-        ValueError: there is guidance and the state lacks the empty prompt.
+    Both halves run in one call of twice the rows. With guidance the state must have `uncond`.
     """
     if guidance == 1:
         return widen(net(state.x_t, state.t, state.cond))

@@ -9,8 +9,9 @@ from hypothesis import settings
 from torch import Tensor, nn
 
 from diffpref.schedule import NoiseSchedule, scaled_linear
+from diffpref.steps import StepPlan
 from diffpref.toolkit import Toolkit
-from diffpref.types import Conditioning, PreferenceBatch
+from diffpref.types import Conditioning, PreferenceBatch, Steps
 
 torch.set_num_threads(1)
 settings.register_profile("house", derandomize=True, deadline=None)
@@ -74,9 +75,35 @@ class ToyEmbedder(nn.Module):
         return torch.tanh(seen + shift[:, None, None, None]).to(x_t.dtype)
 
 
+class ToyReward:
+    """A smooth score of latents that depends on the prompt, between -1 and 1."""
+
+    def __init__(self, *, noisy: bool = False, differentiable: bool = True) -> None:
+        self.space, self.noisy, self.differentiable = "latent", noisy, differentiable
+        rng = torch.Generator().manual_seed(21)
+        self.kernel = torch.randn(CHANNELS, SIDE, SIDE, generator=rng, dtype=torch.float64)
+
+    def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> Tensor:
+        assert (t is not None) == self.noisy
+        told = torch.tensor([float(len(prompt) % 5) for prompt in prompts])
+        seen = (x.double() * self.kernel).mean(dim=(1, 2, 3)) * 3 + 0.1 * told
+        return torch.tanh(seen if t is None else seen + t / 1000).to(x.dtype)
+
+
 @pytest.fixture(scope="session")
-def kit(schedule: NoiseSchedule) -> Toolkit:
-    return Toolkit(schedule=schedule, embedder=ToyEmbedder)
+def plan() -> StepPlan:
+    """Five steps down to almost clean."""
+    return StepPlan(levels=((801, 601), (601, 401), (401, 201), (201, 1), (1, 0)))
+
+
+@pytest.fixture(scope="session")
+def make_reward() -> Callable[..., ToyReward]:
+    return ToyReward
+
+
+@pytest.fixture(scope="session")
+def kit(schedule: NoiseSchedule, plan: StepPlan) -> Toolkit:
+    return Toolkit(schedule=schedule, embedder=ToyEmbedder, reward=ToyReward, plan=lambda: plan)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,19 @@ r"""TailorPO: Ren, Zhang et al., 2502.01667.
     L = -log sigma( beta g_t <z^w - z^l, eps_theta - eps_ref> ) + kl KL_t(pi_theta | pi_ref)
 
 Both candidates come from one state, so no term of differing states disturbs the direction of the
-gradient. There is no released code, and of the paper only the abstract was read. Sources of the
-disputed choices: the state continues from the preferred candidate (from memory of the paper; SPO
-continues from a random one); no ratio is clamped (ours: the clamp has no gradient where it binds);
-flat step weights (ours; `exact` is the log ratio of the formula); k = 2; beta per mean over
-elements (10, SPO's); the first fifth of the steps is plain sampling (SPO's 4 of 20); pairs need a
-gap above 1/4 of the gaps' standard deviation at their step (ours); the KL penalty (ours: the paper
-has none, and without an anchor step methods leave the distribution).
+gradient. There is no released code, and of the paper only the abstract was read.
+
+TailorPO-G moves the winner first (`diffpref.trajectories.displace`):
+
+    x^w <- x^w - sigma^2 grad (r_high - r(x^w))^2,   no further than push sigma sqrt(chw)
+
+Departs from the paper, or settles what was not read: the state continues from the preferred
+candidate (from memory of the paper; SPO continues from a random one); no ratio is clamped (ours:
+the clamp has no gradient where it binds); flat step weights (ours; `exact` is the log ratio of the
+formula); k = 2; beta per mean over elements (10, SPO's); the first fifth of the steps is plain
+sampling (SPO's 4 of 20); pairs need a gap above 1/4 of the gaps' standard deviation at their step
+(ours); the KL penalty (ours: the paper has none, and without an anchor step methods leave the
+distribution); r_high is out of reach, so that the winner moves by the whole of `push` (ours).
 """
 
 from diffpref.kernel import StepWeight

@@ -53,7 +53,7 @@ class Branch:
 
 def starting(batch: PromptBatch, plan: StepPlan) -> State:
     """Return the states of pure noise."""
-    return _at(batch, batch.noise, plan, 0)
+    return state_at(batch, batch.noise, plan, 0)
 
 
 def branched(
@@ -157,16 +157,16 @@ def walk(
     noise = batch.noise[:, None].expand(-1, k, *shape)
     if not same_start and k > 1:
         noise = draws.normal(START, shape, images=k).to(batch.noise)
-    state = _at(_repeated(batch, k), noise.flatten(0, 1), plan, 0)
+    state = state_at(_repeated(batch, k), noise.flatten(0, 1), plan, 0)
     for number in range(len(plan.levels)):
         eps = predict(net, state, plan.guidance)
         move = schedule.transition(state.t, state.s, eta=plan.eta)
         mean = mean_of(move, state.x_t, eps)
-        z = draws.normal(stream(number), shape, images=k).to(mean).flatten(0, 1)
+        z = noise_of(draws, number, shape, k).to(mean).flatten(0, 1)
         x_s = mean + _wide(move.std, mean) * z
         yield state, mean, x_s
         if number + 1 < len(plan.levels):
-            state = _at(_repeated(batch, k), x_s, plan, number + 1)
+            state = state_at(_repeated(batch, k), x_s, plan, number + 1)
 
 
 def judge(
@@ -189,6 +189,13 @@ def judge(
     return value.view(-1, k)
 
 
+def noise_of(
+    draws: Draws, number: int, shape: tuple[int, ...], k: int
+) -> Float[Tensor, "b k *shape"]:
+    """Return z of step `number` of a plan, of k candidates or images per prompt."""
+    return draws.normal(stream(number), shape, images=k)
+
+
 def stream(number: int) -> str:
     """Return the name of the draw behind step `number` of a plan."""
     return f"rollout/{number}"
@@ -203,7 +210,7 @@ def mean_of(move: StepCoefficients, x_t: Latents, eps: Latents) -> Latents:
 def _candidates(
     draws: Draws, move: StepCoefficients, mean: Latents, number: int, k: int
 ) -> Float[Tensor, "b k c h w"]:
-    z = draws.normal(stream(number), tuple(mean.shape[1:]), images=k).to(mean)
+    z = noise_of(draws, number, tuple(mean.shape[1:]), k).to(mean)
     return mean[:, None] + _wide(move.std, mean)[:, None] * z
 
 
@@ -219,7 +226,8 @@ def _continuing(
     return draws.integers(f"rollout/continue/{number}", 0, k).to(best)
 
 
-def _at(batch: PromptBatch, x: Latents, plan: StepPlan, number: int) -> State:
+def state_at(batch: PromptBatch, x: Latents, plan: StepPlan, number: int) -> State:
+    """Return the states x before step `number` of the plan, one per prompt."""
     t, s = plan.levels[number]
     return _state(batch, x, t, s, plan)
 
