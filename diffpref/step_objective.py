@@ -21,9 +21,9 @@ from diffpref.kernel import StepWeight
 from diffpref.losses import PairLoss
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
-from diffpref.steps import State, StepPairs, StepPlan, predict
+from diffpref.steps import StepPairs, StepPlan, predict
 from diffpref.trajectories.rollout import Continue, mean_of
-from diffpref.types import Denoiser, Loss, Measure, Nets, PerPrompt
+from diffpref.types import Denoiser, Loss, Measure, Nets, PerPrompt, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ class Branching:
         *,
         schedule: NoiseSchedule,
         plan: StepPlan,
-        state: State,
+        t: Steps,
+        s: Steps,
     ) -> Bool[Tensor, " b"]:
         """Return which pairs are learnt from.
 
@@ -80,7 +81,8 @@ class Branching:
             spread: standard deviation of the gaps at the pairs' step.
             schedule: signal power by step.
             plan: how the pairs were sampled.
-            state: where.
+            t: level of each pair's state.
+            s: the level below.
 
         Returns:
             False also for every pair whose gap is 0.
@@ -89,9 +91,9 @@ class Branching:
         if self.threshold is None:
             return kept
         low, high = self.threshold
-        visited = torch.tensor(plan.levels, device=state.t.device)
+        visited = torch.tensor(plan.levels, device=t.device)
         every = schedule.transition(visited[:, 0], visited[:, 1], eta=plan.eta).std
-        std = schedule.transition(state.t, state.s, eta=plan.eta).std
+        std = schedule.transition(t, s, eta=plan.eta).std
         place = (std - every.min()) / (every.max() - every.min()).clamp(min=1e-12)
         return kept & (torch.tanh(gap / 2) > (low + (high - low) * place).to(gap))
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from torch import nn
 
 from diffpref.errors import ConfigError
 from diffpref.models.quiet import quiet
@@ -29,7 +29,7 @@ def load_tiny_decoder(source: str, *, device: torch.device) -> Callable[[Latents
     """
     try:
         with quiet():
-            loaded = AutoencoderTiny.from_pretrained(
+            tiny: Any = AutoencoderTiny.from_pretrained(
                 source, use_safetensors=True, local_files_only=Path(source).exists()
             )
     except (OSError, ValueError) as error:
@@ -38,7 +38,7 @@ def load_tiny_decoder(source: str, *, device: torch.device) -> Callable[[Latents
             where="reward.decoder",
             hint="give a folder with config.json and safetensors, or leave reward.decoder out",
         ) from error
-    tiny = nn.Module.to(loaded, device, torch.float32).eval().requires_grad_(False)
+    tiny = tiny.to(device, torch.float32).eval().requires_grad_(False)
 
     def decode(latents: Latents) -> Images:
         with torch.autocast(device.type, enabled=False):

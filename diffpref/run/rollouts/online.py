@@ -20,16 +20,20 @@ from diffpref.models.ladder import visited_levels
 from diffpref.models.sample_settings import SampleSettings, image_size, images_at_once
 from diffpref.references import Reference
 from diffpref.run.rollouts.asked import Prompts
-from diffpref.run.rollouts.makers import CleanMaker, Maker, StepPairMaker
+from diffpref.run.rollouts.clean import CleanMaker
+from diffpref.run.rollouts.makers import Maker
 from diffpref.run.rollouts.reward import DecodedReward, make_reward
 from diffpref.run.rollouts.rounds import Rounds
-from diffpref.run.rollouts.source import Progress, Rollouts
+from diffpref.run.rollouts.source import Progress, PromptWindows, Replay, Rollouts
+from diffpref.run.rollouts.step_pairs import StepPairMaker
 from diffpref.run.rollouts.tally import Tally
+from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.train.processes import Processes
 from diffpref.trajectories.rollout import walk
 from diffpref.types import AnyObjective, Denoiser
+from diffpref.walk_objective import GradedWalks, PairedWalks
 
 FOLDER = "rollouts"
 
@@ -90,8 +94,16 @@ class Online:
     ) -> Any:
         """Return the source of windows for this objective."""
         world, rank = processes.num_processes, processes.process_index
+        if find_method(config.method.name).data == "prompts":
+            return PromptWindows(
+                prompts=self.prompts,
+                per_step=self.config.per_step,
+                tally=self.tally,
+                rank=rank,
+                world=world,
+            )
         folder = self.folder if self.config.frozen is None else Path(self.config.frozen)
-        return Rollouts(
+        rollouts = Rollouts(
             prompts=self.prompts,
             maker=self._maker(config, objective),
             rounds=Rounds(
@@ -109,31 +121,27 @@ class Online:
             say=self.watched.say,
             progress=self.watched.progress,
         )
+        return rollouts if self.config.frozen is None else Replay(rollouts=rollouts)
 
     def _maker(self, config: RunConfig, objective: AnyObjective) -> Maker:
+        about: dict[str, Any] = {
+            "schedule": self.bundle.schedule,
+            "plan": self.plan,
+            "reward": self.reward,
+            "prompts": self.prompts,
+        }
         if isinstance(objective, StepObjective):
-            return StepPairMaker(
-                branching=objective.branching,
-                clamped=objective.clamp is not None,
-                schedule=self.bundle.schedule,
-                plan=self.plan,
-                reward=self.reward,
-                prompts=self.prompts,
-            )
-        return CleanMaker(
-            unit=find_method(config.method.name).data,
-            k=self.config.images,
-            schedule=self.bundle.schedule,
-            plan=self.plan,
-            reward=self.reward,
-            prompts=self.prompts,
-        )
+            clamped = objective.clamp is not None
+            return StepPairMaker(branching=objective.branching, clamped=clamped, **about)
+        if isinstance(objective, PairedWalks | GradedWalks):
+            return WalkMaker(walking=objective.walking, **about)
+        return CleanMaker(unit=find_method(config.method.name).data, k=self.config.images, **about)
 
 
 def rows_per_step(config: RolloutConfig, method: str, objective: AnyObjective) -> int:
     """Return how many rows the networks see in one optimizer step, over all processes."""
-    if isinstance(objective, StepObjective):
-        return config.per_step
+    if isinstance(objective, PairedWalks):
+        return 2 * config.per_step
     each = {"pairs": 2, "lists": config.images}.get(find_method(method).data, 1)
     return config.per_step * each
 

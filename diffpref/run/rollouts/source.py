@@ -1,7 +1,8 @@
 """The `Source` of an online run: a round of rollouts, the windows it gives, the next round."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items, Maker, joined
 from diffpref.run.rollouts.rounds import Round, Rounds
 from diffpref.run.rollouts.tally import Tally
-from diffpref.types import Denoiser, Nets
+from diffpref.types import Denoiser, Nets, PromptBatch
 
 EMPTY_ROUNDS = 5
 """Rounds in a row that may give nothing before the run stops."""
@@ -84,7 +85,7 @@ class Rollouts:
             if empty == EMPTY_ROUNDS:
                 raise self._nothing()
             while step < made.first + made.windows:
-                yield self._window(made, step)
+                yield self.window(made, step)
                 step += 1
             made, number = None, number + 1
 
@@ -95,7 +96,8 @@ class Rollouts:
     def _make(self, number: int, step: int) -> Round:
         """Sample a round, keep what is worth learning from, and write it."""
         positions = self.prompts.of_round(number, rank=self.rank, world=self.world)
-        items = joined(self._sampled(positions))
+        with torch.no_grad():
+            items = joined(self._sampled(positions))
         chosen = self.maker.chosen(items) if items else torch.zeros(0, dtype=torch.long)
         self._note(items, chosen)
         kept = {name: tensor[chosen] for name, tensor in items.items()}
@@ -106,7 +108,6 @@ class Rollouts:
         self.rounds.save(made)
         return made
 
-    @torch.no_grad()
     def _sampled(self, positions: Int[Tensor, " b"]) -> Iterator[Items]:
         net = self.tally.counted(self.sampler)
         for start in range(0, len(positions), self.at_once):
@@ -122,8 +123,8 @@ class Rollouts:
         share = max(1, self.per_step // self.world)
         return min(max(1, round(fewest / share)), fewest)
 
-    def _window(self, made: Round, step: int) -> Any:
-        """Return the items of one step; all items of a round are spread evenly over its steps."""
+    def window(self, made: Round, step: int) -> Any:
+        """Return the items one step learns from: a round is spread evenly over its steps."""
         orders = [
             permutation(self.seed, made.number * self.passes + turn, len(made))
             for turn in range(self.passes)
@@ -160,3 +161,64 @@ class Rollouts:
             hint="lower method.min_gap where the method has one, or choose a reward that tells the "
             "policy's images apart",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """The `Source` of a run on an earlier run's rounds: their windows in turn, again and again."""
+
+    rollouts: Rollouts
+
+    def __call__(self, nets: Nets, first: int) -> Iterator[Any]:
+        """Yield this process's part of every window from step `first` on, for ever.
+
+        Raises:
+            DataError: the folder holds no rounds of this process with items.
+        """
+        del nets
+        rounds = self.rollouts.rounds
+        places = [
+            (number, place)
+            for number in rounds.numbers()
+            for place in range(rounds.read(number).windows)
+        ]
+        if not places:
+            raise DataError(
+                "holds no rounds to learn from",
+                where=f"rollout.frozen: {rounds.folder}",
+                hint="give the rollouts/ folder of an online run on as many processes",
+            )
+        for step in count(first):
+            number, place = places[step % len(places)]
+            made = replace(rounds.read(number), first=step - place)
+            yield self.rollouts.window(made, step)
+
+    def report(self) -> Mapping[str, float]:
+        """Return the counts of this run: nothing is sampled."""
+        return self.rollouts.report()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptWindows:
+    """The `Source` of methods that sample while they learn: nothing but prompts.
+
+    The prompt at place i of step s has the position s x per_step + i.
+    """
+
+    prompts: Prompts
+    per_step: int
+    tally: Tally
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, nets: Nets, first: int) -> Iterator[PromptBatch]:
+        """Yield this process's prompts of every step from `first` on, for ever."""
+        del nets
+        for step in count(first):
+            start = step * self.per_step
+            places = torch.arange(start + self.rank, start + self.per_step, self.world)
+            yield self.prompts.batch(places)
+
+    def report(self) -> Mapping[str, float]:
+        """Return the counts since this process began: nothing is kept of earlier ones."""
+        return {name: n for name, n in self.tally.report().items() if name != "calls/unet"}
