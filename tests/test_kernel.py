@@ -17,7 +17,7 @@ from diffpref.trajectories.rollout import mean_of
 LEVELS = tuple((1 + 50 * i, max(0, 50 * i - 49)) for i in range(19, -1, -1))
 """Stable Diffusion's 20 steps: 'leading' spacing, offset 1, the last step to 0."""
 
-# METHODS_ONLINE_PERSONAL.md, table 1.3; for t = 501 it prints .852 in the second row, which is .8515.
+# METHODS_ONLINE_PERSONAL.md, table 1.3, where the second row has .852 for .8515 at t = 501.
 EXACT = [
     0.853, 0.814, 0.778, 0.745, 0.716, 0.689, 0.667, 0.649, 0.635, 0.626,
     0.623, 0.626, 0.636, 0.657, 0.693, 0.754, 0.868, 1.141, 5.431, 1.003,
@@ -250,7 +250,8 @@ def _errors(
     """Return relative errors of the pair logit, ours and naive, for outputs rounded to dtype.
 
     The naive form has also the step itself, means and samples, in dtype, as the released scripts
-    do; its reductions are float32 as ours. What the table calls cosine 0 is a random direction, of cosine about 1 / sqrt(16384).
+    do; its reductions are float32 as ours. What the table calls cosine 0 is a random direction,
+    of cosine about 1 / sqrt(16384).
     """
     t, s = _steps((501, 451))
     move, gain = schedule.transition(t, s, eta=1.0), kernel.gains(schedule, t, s, eta=1.0)
