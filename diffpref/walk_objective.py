@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffpref import kernel
@@ -51,7 +51,7 @@ class Walking:
         if not self.clip > 0:
             raise ValueError(f"the largest advantage must be above 0, got {self.clip}")
 
-    def kept(self, reward: PerImage) -> tuple[Tensor, PerImage]:
+    def kept(self, reward: PerImage) -> tuple[Int[Tensor, "b m"], Float[Tensor, "b m"]]:
         """Return which images are learnt from and their scores, [b 2] or [b k].
 
         The rows of a pair are the better image and the worse one. Advantages become windows with

@@ -1,6 +1,7 @@
 """Methods and parts by name: what fits is built, what does not is refused by its key."""
 
 import json
+from dataclasses import replace
 from inspect import Parameter
 from typing import Any
 
@@ -106,6 +107,90 @@ def test_a_part_that_does_not_fit_is_refused_by_its_key(
 def test_a_pair_loss_is_refused_by_a_method_without_pairs(kit: Toolkit) -> None:
     with pytest.raises(ConfigError, match=r"parts\.loss.*single images"):
         build_objective("sft", kit, {}, {"loss": {"kind": "hinge", "beta": 2.0}})
+
+
+def test_the_head_and_the_weight_of_step_methods_are_parts(kit: Toolkit) -> None:
+    changed: Any = build_objective("tailorpo", kit, {"beta": 7.0}, {"loss": "hinge"})
+    assert changed.loss.beta == 7
+    assert changed.first_loss == 1
+    for kind in ("exact", "flat", "guidance"):
+        changed = build_objective("tailorpo", kit, {}, {"weight": kind})
+        assert changed.weight == kind
+    walks: Any = build_objective("d3po", kit, {}, {"loss": {"kind": "squared", "beta": 3.0}})
+    assert (walks.loss.beta, walks.first_loss) == (3, 0.25)
+    both = {"loss": "robust", "weight": "flat"}
+    assert build_objective("spo", kit, {"clamp": None}, both).weight == "flat"
+
+
+@pytest.mark.parametrize(
+    ("method", "parts", "key", "says"),
+    [
+        ("tailorpo", {"guard": {"kind": "winner", "mu": 0.9}}, "parts.guard", "has no guard"),
+        ("tailorpo", {"wait": "flat"}, "parts.wait", "did you mean 'weight'"),
+        ("tailorpo", {"weight": "steep"}, "parts.weight", "known: exact, flat, guidance"),
+        ("tailorpo", {"loss": "odds_ratio"}, "parts.loss", "only the logit"),
+        ("tailorpo", {"loss": "likelihood"}, "parts.loss", "learns from single images"),
+        ("spo", {"weight": "flat"}, "parts.weight", "clamp holds exact ratios"),
+        ("d3po", {"weight": "flat"}, "parts.weight", "has no weight"),
+        ("diffusion_dpo", {"weight": "flat"}, "parts.weight", "has no weight"),
+        ("grpo", {"loss": "hinge"}, "parts", "not composed of parts"),
+        ("draft", {"loss": "hinge"}, "parts", "not composed of parts"),
+    ],
+)
+def test_a_part_that_does_not_fit_sampled_steps_is_refused_by_its_key(
+    kit: Toolkit, method: str, parts: dict[str, Any], key: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        build_objective(method, kit, {}, parts)
+    assert caught.value.where == key
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "says"),
+    [
+        ("tailorpo", {"k": 1}, "k must be at least 2"),
+        ("tailorpo", {"start": 1.0}, "start must be"),
+        ("tailorpo", {"kl": -1.0}, "kl must be"),
+        ("tailorpo", {"push": -1.0}, "push must be"),
+        ("tailorpo", {"weight": "steep"}, "weight"),
+        ("spo", {"clamp": 1.5}, "clamp must be"),
+        ("spo", {"threshold": [0.3, 1.2]}, "threshold must be"),
+        ("spo", {"threshold": [0.3]}, "threshold"),
+        ("d3po", {"clamp": 0.0}, "clamp must be"),
+        ("d3po", {"k": 1}, "k must be at least 2"),
+        ("ddpo", {"range": 0.0}, "range must be"),
+        ("grpo", {"clip": 0.0}, "advantage must be above 0"),
+        ("nft", {"beta": 0.0}, "beta and clip must be above 0"),
+        ("refl", {"start": 1.0}, "shares must be"),
+        ("refl", {"scale": 0.0}, "scale must be"),
+        ("draft", {"steps": 6}, "1 to 5, the number of sampling steps"),
+        ("alignprop", {"low": 0.9, "high": 0.5}, "shares must be"),
+    ],
+)
+def test_settings_out_of_range_are_refused_under_method(
+    kit: Toolkit, method: str, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        build_objective(method, kit, settings, {})
+    assert str(caught.value.where).startswith("method")
+
+
+def test_methods_that_differentiate_a_reward_ask_for_one_and_for_a_plan(
+    kit: Toolkit, make_reward: Any
+) -> None:
+    for name in ("refl", "draft", "alignprop"):
+        with pytest.raises(ConfigError, match="rollout: section"):
+            build_objective(name, Toolkit(schedule=kit.schedule, reward=make_reward), {}, {})
+        with pytest.raises(ConfigError, match="under reward:"):
+            build_objective(name, Toolkit(schedule=kit.schedule, plan=kit.plan), {}, {})
+        for kind, says in (
+            ({"differentiable": False}, "without gradient"),
+            ({"noisy": True}, "noisy"),
+        ):
+            odd = replace(kit, reward=lambda kind=kind: make_reward(**kind))
+            with pytest.raises(ConfigError, match=says) as caught:
+                build_objective(name, odd, {}, {})
+            assert caught.value.where == "reward"
 
 
 def test_wrong_hyper_parameters_are_refused_by_their_key(kit: Toolkit) -> None:
