@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -138,15 +138,19 @@ def assemble_online(
     reference = make_reference(config.reference, bundle, None)
     if follow is not None:
         reference = together(reference, follow)
+    learner = make_learner(
+        config, accelerator, bundle, objective, reference, old=sampler, shards=None
+    )
+    if find_method(method.name).data == "prompts":
+        counted = online.tally.learned(learner.nets.policy)
+        learner = replace(learner, nets=learner.nets._replace(policy=counted))
     rows = rows_per_step(online.config, method.name, objective) // processes.num_processes
     return Assembled(
         config=config,
         bundle=bundle,
         cache=None,
         objective=objective,
-        learner=make_learner(
-            config, accelerator, bundle, objective, reference, old=sampler, shards=None
-        ),
+        learner=learner,
         source=online.source(config, objective, sampler, processes),
         plan=make_plan(config, bundle, max(1, rows // config.loop.micro_batches)),
         identity=identity_of(config, bundle, online.fingerprint, accelerator),

@@ -8,10 +8,8 @@ import pytest
 from diffpref.assets import presets
 from diffpref.catalogue import build_objective
 from diffpref.config import dump_config, load_config, parse_config
-from diffpref.config.fits import no_features
+from diffpref.config.fits import stand_in
 from diffpref.errors import ConfigError, UsageError
-from diffpref.schedule import scaled_linear
-from diffpref.toolkit import Toolkit
 
 MINIMAL = """
 model: {base: "builtin:base"}
@@ -30,8 +28,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_every_preset_loads_builds_and_says_what_it_is_for(name: str) -> None:
     path = presets()[name]
     config = load_config(path)
-    kit = Toolkit(schedule=scaled_linear(), embedder=no_features)
-    build_objective(config.method.name, kit, config.method.settings, config.parts)
+    build_objective(config.method.name, stand_in(), config.method.settings, config.parts)
     assert path.read_text().startswith("# ")
 
 

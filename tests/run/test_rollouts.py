@@ -151,6 +151,7 @@ def test_calls_are_counted_as_the_analysis_says(online: Make, tmp_path: Path) ->
     judged = steps - plain - 1  # the last step is not judged
     rows = plain + 1 + judged * k  # one call at each plain step and at the first judged one
     assert line["calls/unet"] == prompts * guidance * rows
+    assert line["calls/unet_learning"] == guidance * (3 + 1) * len(_rounds(tmp_path / "run")[0])
     assert line["calls/reward"] == line["calls/vae"] == prompts * judged * k
 
 

@@ -115,6 +115,7 @@ class Online:
             passes=self.config.passes,
             at_once=self.at_once,
             tally=self.tally,
+            cost=self._cost(config, objective),
             gather=processes.gather,
             rank=rank,
             world=world,
@@ -122,6 +123,14 @@ class Online:
             progress=self.watched.progress,
         )
         return rollouts if self.config.frozen is None else Replay(rollouts=rollouts)
+
+    def _cost(self, config: RunConfig, objective: AnyObjective) -> int:
+        """Return the rows of the networks that learning from one item takes."""
+        rows = rows_per_step(self.config, config.method.name, objective) // self.config.per_step
+        passes = 3 + (config.reference.kind != "none")  # a backward counts as two forwards
+        old = config.method.name == "nft"
+        guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
+        return rows * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
 
     def _maker(self, config: RunConfig, objective: AnyObjective) -> Maker:
         about: dict[str, Any] = {

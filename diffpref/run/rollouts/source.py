@@ -44,7 +44,7 @@ class Rollouts:
         per_step: items of one optimizer step over all processes.
         passes: how often a round's items are learned from.
         at_once: prompts sampled together.
-        tally: counts.
+        tally: counts. cost: rows of the networks that learning from one item takes.
         gather: concatenates a tensor over processes.
         rank, world: this process and how many there are.
         say: told a sentence. progress: told while a round is sampled.
@@ -59,6 +59,7 @@ class Rollouts:
     passes: int
     at_once: int
     tally: Tally
+    cost: int
     gather: Callable[[Tensor], Tensor]
     rank: int = 0
     world: int = 1
@@ -78,13 +79,14 @@ class Rollouts:
         last = made or self.rounds.before(first)
         number = 0 if last is None else last.number + (made is None)
         if last is not None:
-            self._recall(last)
+            self._recall(last, first)
         while True:
             made = self._make(number, step) if made is None else made
             empty = 0 if made.windows else empty + 1
             if empty == EMPTY_ROUNDS:
                 raise self._nothing()
             while step < made.first + made.windows:
+                self.tally.learning += self.cost * len(self._share(made, step))
                 yield self.window(made, step)
                 step += 1
             made, number = None, number + 1
@@ -125,15 +127,23 @@ class Rollouts:
 
     def window(self, made: Round, step: int) -> Any:
         """Return the items one step learns from: a round is spread evenly over its steps."""
+        mine = self._share(made, step)
+        items = {name: tensor[mine] for name, tensor in made.items.items()}
+        places = (step * self._most + torch.arange(len(mine))) * self.world + self.rank
+        return self.maker.window(items, places)
+
+    @property
+    def _most(self) -> int:
+        """The most items of a step: another process may have far fewer, and decides how many."""
+        return 2 * max(1, self.per_step // self.world)
+
+    def _share(self, made: Round, step: int) -> Int[Tensor, " m"]:
+        """Return which items of its round a step learns from."""
         orders = [
             permutation(self.seed, made.number * self.passes + turn, len(made))
             for turn in range(self.passes)
         ]
-        most = 2 * max(1, self.per_step // self.world)  # another process may have far fewer items
-        mine = torch.cat(orders).tensor_split(made.windows)[step - made.first][:most]
-        items = {name: tensor[mine] for name, tensor in made.items.items()}
-        places = (step * most + torch.arange(len(mine))) * self.world + self.rank
-        return self.maker.window(items, places)
+        return torch.cat(orders).tensor_split(made.windows)[step - made.first][: self._most]
 
     def _note(self, items: Items, chosen: Int[Tensor, " m"]) -> None:
         """Remember what the round was like."""
@@ -149,9 +159,11 @@ class Rollouts:
                 }
             )
 
-    def _recall(self, made: Round) -> None:
+    def _recall(self, made: Round, first: int) -> None:
         """Take up the report of a round that was made before this process began."""
         self.tally.restore(made.about)
+        for step in range(made.first, min(first, made.first + made.windows)):
+            self.tally.learning += self.cost * len(self._share(made, step))
         self._latest.update({k: v for k, v in made.about.items() if k.startswith("rollout/")})
 
     def _nothing(self) -> DataError:
@@ -221,4 +233,4 @@ class PromptWindows:
 
     def report(self) -> Mapping[str, float]:
         """Return the counts since this process began: nothing is kept of earlier ones."""
-        return {name: n for name, n in self.tally.report().items() if name != "calls/unet"}
+        return self.tally.report()

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from diffpref.types import Conditioning, Denoiser, Latents, Steps
 
 
@@ -10,11 +12,13 @@ from diffpref.types import Conditioning, Denoiser, Latents, Steps
 class Tally:
     """Numbers of rows since the run began, on this process.
 
-    unet: rows through the sampling network; guidance counts twice. decoded: latents turned into
-    images. rewarded: rewards asked for.
+    unet: rows through the sampling network; guidance counts twice. learning: rows through the
+    networks that learn, a backward pass counting as two forward passes. decoded: latents turned
+    into images. rewarded: rewards asked for.
     """
 
     unet: int = 0
+    learning: int = 0
     decoded: int = 0
     rewarded: int = 0
 
@@ -27,9 +31,19 @@ class Tally:
 
         return count
 
+    def learned(self, net: Denoiser) -> Denoiser:
+        """Return a network of a method that samples while it learns, its rows counted."""
+
+        def count(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+            self.learning += len(x_t) * (3 if torch.is_grad_enabled() else 1)
+            return net(x_t, t, cond)
+
+        return count
+
     def report(self) -> dict[str, float]:
         return {
             "calls/unet": float(self.unet),
+            "calls/unet_learning": float(self.learning),
             "calls/vae": float(self.decoded),
             "calls/reward": float(self.rewarded),
         }
@@ -37,5 +51,6 @@ class Tally:
     def restore(self, report: Mapping[str, float]) -> None:
         """Go on counting from an earlier report."""
         self.unet = int(report["calls/unet"])
+        self.learning = int(report["calls/unet_learning"])
         self.decoded = int(report["calls/vae"])
         self.rewarded = int(report["calls/reward"])
