@@ -22,14 +22,15 @@ from diffpref.steps import State, StepPairs, StepPlan, Transitions, predict
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
 from diffpref.trajectories.rollout import branched, walk
-from diffpref.types import AnyObjective, Latents, Nets, PerRow, PromptBatch, Reward
+from diffpref.types import AnyObjective, Denoiser, Latents, Nets, PerRow, PromptBatch, Reward
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A policy, where it samples, and what judges it."""
+    """A policy with what is trained of it, where it samples, and what judges it."""
 
-    policy: nn.Module
+    policy: Denoiser
+    parameters: tuple[nn.Parameter, ...]
     schedule: NoiseSchedule
     plan: StepPlan
     reward: Reward
@@ -78,11 +79,12 @@ def _update(
 ) -> list[tuple[Tensor, Tensor]]:
     """Take the step, and return what was added to which parameter."""
     policy = world.policy
-    policy.zero_grad(set_to_none=True)
+    for parameter in world.parameters:
+        parameter.grad = None
     with torch.enable_grad():
         accumulate(objective, Nets(policy, policy), window, Draws(0, window.positions))
-    trained = [parameter for parameter in policy.parameters() if parameter.grad is not None]
-    slopes = [parameter.grad.clone() for parameter in trained]
+    pairs = [(each, each.grad) for each in world.parameters if each.grad is not None]
+    trained, slopes = [each for each, _ in pairs], [grad.clone() for _, grad in pairs]
     long = sqrt(sum(float(slope.square().sum()) for slope in slopes))
     own = sqrt(sum(float(parameter.square().sum()) for parameter in trained))
     shifts = [-length * own / max(long, 1e-30) * slope for slope in slopes]

@@ -84,8 +84,10 @@ def main() -> None:
     """Train, measure, print, write."""
     rng, schedule = torch.Generator().manual_seed(1), scaled_linear()
     levels = tuple((1 + 50 * i, max(0, 50 * i - 49)) for i in range(19, -1, -1))
+    policy = trained(schedule, rng).double()
     world = World(
-        policy=trained(schedule, rng).double(),
+        policy=policy,
+        parameters=tuple(policy.parameters()),
         schedule=schedule,
         plan=StepPlan(levels=levels),
         reward=Bump(),
