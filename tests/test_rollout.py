@@ -385,22 +385,16 @@ def test_a_reward_without_gradient_displaces_nothing(
 def test_pairs_are_kept_by_their_gap_and_by_a_threshold_that_follows_the_noise(
     schedule: NoiseSchedule, plan: StepPlan
 ) -> None:
-    levels = torch.tensor(plan.levels)
-    state = State(
-        x_t=torch.zeros(5, 1, 1, 1),
-        t=levels[:, 0],
-        s=levels[:, 1],
-        cond=Conditioning(text=torch.zeros(5, 1, 1)),
-    )
+    t, s = torch.tensor(plan.levels).T
     gap = torch.full((5,), 0.9)
-    told: dict[str, Any] = {"schedule": schedule, "plan": plan, "state": state}
+    told: dict[str, Any] = {"schedule": schedule, "plan": plan, "t": t, "s": s}
     assert Branching(min_gap=0.5).keeps(gap, 1.7, **told).all()
     assert not Branching(min_gap=0.5).keeps(gap, 1.9, **told).any()
     assert not Branching(min_gap=0.0).keeps(torch.zeros(5), 1.0, **told).any()
     assert not Branching(min_gap=float("inf")).keeps(gap, 1.0, **told).any()
     share = torch.tanh(gap[0] / 2).item()
     kept = Branching(min_gap=0.0, threshold=(share - 0.1, share + 0.1)).keeps(gap, 1.0, **told)
-    std = schedule.transition(state.t, state.s, eta=1.0).std
+    std = schedule.transition(t, s, eta=1.0).std
     middle = (std.min() + std.max()) / 2
     assert kept.tolist() == (std < middle).tolist()
     assert 0 < kept.sum() < 5
