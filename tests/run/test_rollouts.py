@@ -11,6 +11,7 @@ from diffpref.config import RunConfig, parse_config
 from diffpref.errors import CheckpointError, ConfigError, DataError
 from diffpref.run.execute import Watch, execute
 from diffpref.run.rollouts.rounds import Rounds
+from tests.models.conftest import write_sdxl
 from tests.run.test_resume import Killed, assert_same, final, kill_at, lines
 
 Make = Callable[..., RunConfig]
@@ -103,6 +104,16 @@ def test_a_run_killed_inside_a_round_and_resumed_is_the_uninterrupted_run(
             execute(config, cut, watch=kill_at(step))
         execute(config, cut, resume="auto")
         assert_same(whole, cut)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["tailorpo-g", "ddpo", "draft"])
+def test_sdxl_trains_online_with_guidance(
+    online: Make, tmp_path: Path, method: str, dtype: str
+) -> None:
+    base = write_sdxl(tmp_path / "sdxl")
+    execute(online(method, model__base=str(base), model__dtype=dtype), tmp_path / "run")
+    assert all(line["grad_norm"] > 0 for line in lines(tmp_path / "run"))
 
 
 def _rounds(run: Path) -> list[Any]:
