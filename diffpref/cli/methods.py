@@ -37,13 +37,19 @@ def list_(*, json: Json = False) -> None:
         write_columns([("method", "status", "data", "paper", ""), *map(_row, found)])
 
 
-def _cost(cost: dict[str, Any] | None) -> str:
-    if cost is None:
-        return "depends on its rollouts"
+def _cost(cost: dict[str, Any]) -> str:
     return (
         f"{cost['forwards']:g} forwards per {cost['per']}: {cost['without_gradient']:g} without "
         f"gradient, {cost['with_gradient']:g} with (forward and backward count 3)"
     )
+
+
+def _sampling(cost: dict[str, Any]) -> list[tuple[str, str]]:
+    made = cost["sampling"]
+    if made is None:
+        return []
+    told = f"{made['network']:.3g} network rows, {made['rewards']:.3g} rewards per {cost['per']}"
+    return [("sampling", told)]
 
 
 @commands.command()
@@ -53,7 +59,7 @@ def show(name: Name, *, json: Json = False) -> None:
     from diffpref.cost import cost
 
     found: dict[str, Any] = describe(name)
-    found["cost"] = None if found["data"] == "prompts" else cost(name)
+    found["cost"] = cost(name)
     if json:
         write_json(found)
         return
@@ -66,6 +72,7 @@ def show(name: Name, *, json: Json = False) -> None:
             ("data", found["data"]),
             ("reference", found["reference"]),
             ("UNet cost", _cost(found["cost"])),
+            *_sampling(found["cost"]),
             *[(f"method.{key}", str(default)) for key, default in found["parameters"].items()],
         ]
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from diffpref.catalogue import build_objective, find_method
-from diffpref.config.schema import DataConfig, RunConfig
+from diffpref.config.schema import DataConfig, RolloutConfig, RunConfig
 from diffpref.errors import ConfigError, nearest
 from diffpref.schedule import scaled_linear
 from diffpref.steps import StepPlan
@@ -81,9 +81,8 @@ def _check_reference(config: RunConfig) -> None:
 
 def _check_method(config: RunConfig) -> None:
     """Build the objective on a stand-in schedule: wrong settings and parts are refused by name."""
-    objective = build_objective(
-        config.method.name, stand_in(), config.method.settings, config.parts
-    )
+    method, kit = config.method, stand_in(config.rollout)
+    objective = build_objective(method.name, kit, method.settings, config.parts)
     loss = getattr(objective, "loss", None)
     if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
         raise ConfigError(
@@ -100,14 +99,14 @@ def _check_method(config: RunConfig) -> None:
         )
 
 
-def stand_in() -> Toolkit:
+def stand_in(rollout: RolloutConfig | None) -> Toolkit:
     """Return a toolkit that builds any objective, where nothing is measured."""
-    return Toolkit(
-        schedule=scaled_linear(), embedder=no_features, reward=NoReward, plan=lambda: ONE_STEP
-    )
+    steps = RolloutConfig().steps if rollout is None else rollout.steps
 
+    def plan() -> StepPlan:
+        return StepPlan(levels=tuple((step, step - 1) for step in range(steps, 0, -1)))
 
-ONE_STEP = StepPlan(levels=((999, 0),))
+    return Toolkit(schedule=scaled_linear(), embedder=no_features, reward=NoReward, plan=plan)
 
 
 class NoReward:

@@ -5,7 +5,9 @@ from diffpref.losses import PairLoss
 from diffpref.objective import PreferenceObjective
 from diffpref.run.assemble import Assembled
 from diffpref.run.recall import RecalledObjective
-from diffpref.strength import Strength
+from diffpref.step_objective import StepObjective
+from diffpref.strength import StepStrength, Strength
+from diffpref.walk_objective import PairedWalks
 
 
 def header(run: Assembled) -> list[str]:
@@ -23,6 +25,8 @@ def header(run: Assembled) -> list[str]:
         lines.append(
             f"strength: {Strength.from_salesforce(objective.loss.beta).header(_numel(run))}"
         )
+    elif isinstance(objective, StepObjective | PairedWalks):
+        lines.append(f"strength: {StepStrength(beta=objective.loss.beta).header(_numel(run))}")
     first = getattr(objective, "first_loss", None)
     if first is not None:
         lines.append(f"expected first loss: {first:.4f}")

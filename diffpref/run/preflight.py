@@ -68,7 +68,7 @@ def preflight(
     rows = config.loop.rows_per_pass or supply.held
     trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
     per_number = OPTIMIZER_BYTES[config.optimizer.name]
-    kit = stand_in()
+    kit = stand_in(config.rollout)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
     stored = 0 if config.data is None else CACHE_BYTES[config.data.cache_dtype]
     numel = latent[0] * latent[1] * latent[2]
@@ -151,7 +151,7 @@ def _of_prompts(config: RunConfig, bundle: Bundle, processes: int) -> Supply:
     assert rollout is not None  # check_fits
     texts = read_prompts(rollout.prompts)
     objective = build_objective(
-        config.method.name, stand_in(), config.method.settings, config.parts
+        config.method.name, stand_in(rollout), config.method.settings, config.parts
     )
     rows = rows_per_step(rollout, config.method.name, objective) // processes
     return Supply(

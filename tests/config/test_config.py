@@ -28,7 +28,9 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_every_preset_loads_builds_and_says_what_it_is_for(name: str) -> None:
     path = presets()[name]
     config = load_config(path)
-    build_objective(config.method.name, stand_in(), config.method.settings, config.parts)
+    build_objective(
+        config.method.name, stand_in(config.rollout), config.method.settings, config.parts
+    )
     assert path.read_text().startswith("# ")
 
 

@@ -132,6 +132,14 @@ class Online:
         guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
         return rows * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
 
+    def _check_push(self, objective: StepObjective) -> None:
+        if objective.branching.push and not self.reward.differentiable:
+            raise ConfigError(
+                f"{self.reward.scorer.info.id} has no gradient to push winners along",
+                where="method.push",
+                hint="set method.push: 0, or choose a differentiable reward",
+            )
+
     def _maker(self, config: RunConfig, objective: AnyObjective) -> Maker:
         about: dict[str, Any] = {
             "schedule": self.bundle.schedule,
@@ -140,6 +148,7 @@ class Online:
             "prompts": self.prompts,
         }
         if isinstance(objective, StepObjective):
+            self._check_push(objective)
             clamped = objective.clamp is not None
             return StepPairMaker(branching=objective.branching, clamped=clamped, **about)
         if isinstance(objective, PairedWalks | GradedWalks):
