@@ -1,11 +1,13 @@
 """Same-state pairs against pairs of walks: does an update raise the reward it was made from?
 
-    python scripts/online/direction.py [OUT.json]
+    python scripts/online/direction.py [--bundled] [--out FILE]
 
-A denoiser of 16-dimensional data is trained for half a minute, then `alignment.cosines` is
-measured on it. Prints the mean cosine with its standard error by step, and writes all of it.
+`alignment.cosines` of a denoiser of 16-dimensional data, trained here in half a minute, or of the
+bundled model with a fresh LoRA under the bundled reward. Prints the mean cosine with its standard
+error by step, and writes all of it.
 """
 
+import argparse
 import sys
 from math import sqrt
 from pathlib import Path
@@ -14,8 +16,13 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor, nn
 
+from diffpref.assets import find_config
+from diffpref.config import load_config
 from diffpref.draws import Draws
 from diffpref.io import write_json
+from diffpref.models import make_denoiser, trainable_parameters
+from diffpref.run.model import load_model, make_accelerator
+from diffpref.run.rollouts.online import Watched, open_online
 from diffpref.schedule import NoiseSchedule, scaled_linear
 from diffpref.steps import StepPlan
 from diffpref.types import Conditioning, Latents, PerRow, PromptBatch, Steps
@@ -80,8 +87,8 @@ def trained(schedule: NoiseSchedule, rng: torch.Generator) -> Denoiser:
     return net
 
 
-def main() -> None:
-    """Train, measure, print, write."""
+def toy() -> tuple[World, PromptBatch]:
+    """Return the denoiser of 16-dimensional data in float64, and prompts."""
     rng, schedule = torch.Generator().manual_seed(1), scaled_linear()
     levels = tuple((1 + 50 * i, max(0, 50 * i - 49)) for i in range(19, -1, -1))
     policy = trained(schedule, rng).double()
@@ -98,6 +105,32 @@ def main() -> None:
         noise=torch.randn(PROMPTS, *SHAPE, generator=rng).double(),
         positions=torch.arange(PROMPTS),
     )
+    return world, batch
+
+
+def bundled() -> tuple[World, PromptBatch]:
+    """Return the bundled model as an online run has it at its start, and training prompts."""
+    config = load_config(find_config("shapes/tailorpo"))
+    accelerator = make_accelerator(config, Path())
+    bundle = load_model(config, accelerator)
+    online = open_online(config, bundle, Path(), world=1, watched=Watched())
+    world = World(
+        policy=make_denoiser(bundle.unet, bundle),
+        parameters=tuple(trainable_parameters(bundle.unet).values()),
+        schedule=bundle.schedule,
+        plan=online.plan,
+        reward=online.reward,
+    )
+    return world, online.prompts.batch(torch.arange(PROMPTS))
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="direction of single updates")
+    parser.add_argument("--bundled", action="store_true", help="the bundled model")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    asked = parser.parse_args()
+    world, batch = bundled() if asked.bundled else toy()
     found = cosines(world, batch, Draws(0, batch.positions))
     table = {
         kind: {
@@ -109,8 +142,9 @@ def main() -> None:
     for kind, rows in table.items():
         line = "  ".join(f"{t}:{row['cosine']:+.2f}±{row['error']:.2f}" for t, row in rows.items())
         sys.stdout.write(f"{kind}\n  {line}\n")
-    if len(sys.argv) > 1:
-        write_json(Path(sys.argv[1]), {"prompts": PROMPTS, "steps": len(levels), "pairs": table})
+    if asked.out:
+        steps = len(world.plan.levels)
+        write_json(asked.out, {"prompts": PROMPTS, "steps": steps, "pairs": table})
 
 
 if __name__ == "__main__":

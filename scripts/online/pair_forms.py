@@ -25,7 +25,7 @@ from diffpref.models.unet import make_denoiser
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPairs, StepPlan, predict
 from diffpref.trajectories.rollout import mean_of
-from diffpref.types import Denoiser, Latents
+from diffpref.types import Conditioning, Denoiser, Latents
 
 PAIRS, REPEATS, BETA = 4, 5, 10.0
 Form = Callable[[Denoiser, Denoiser, NoiseSchedule, StepPairs], Tensor]
@@ -120,7 +120,7 @@ def main() -> None:
     )
     still = replace(pairs, weight=None)
 
-    def reference(x: Tensor, t: Tensor, told: object, /) -> Tensor:
+    def reference(x: Tensor, t: Tensor, told: Conditioning, /) -> Tensor:
         return 0.98 * policy(x, t, told)
 
     def run(form: Form) -> Tensor:
