@@ -234,7 +234,7 @@ def test_words_are_judged_as_an_answer_to_the_instruction(tmp_path: Path) -> Non
 def test_scorers_that_only_compare_give_chances_against_the_prompt(
     pictured: Path, tmp_path: Path
 ) -> None:
-    gpm = load_text_scorer("gpm", weights=str(write_gpm(tmp_path / "gpm")))
+    gpm = load_text_scorer("gpm", weights=str(write_gpm(tmp_path / "gpm")), published=False)
     (tmp_path / "1.png").write_bytes(b"no picture")
 
     def brighter(call: Call) -> Reply:
