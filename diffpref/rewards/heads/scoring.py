@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.errors import DataError, UsageError
@@ -41,11 +42,16 @@ class HeadModel:
         return self.embedder.sight
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+        return self.judge_looked(self.look(seen), prompts)
+
+    def look(self, seen: Tensor, /) -> Float[Tensor, "n d"]:
+        return self.towers.embed_seen(seen).float().cpu()
+
+    def judge_looked(self, looked: Float[Tensor, "n d"], prompts: tuple[str, ...], /) -> PerRow:
         distinct = list(dict.fromkeys(prompts))
         index = torch.tensor([distinct.index(prompt) for prompt in prompts])
-        image = self.towers.embed_seen(seen).float().cpu()
         prompt = self.towers.embed_prompts(distinct).float().cpu()[index]
-        return self.head.reward(image, prompt, self.user)
+        return self.head.reward(looked, prompt, self.user)
 
     def overlong(self, prompts: Sequence[str], /) -> list[bool]:
         return self.embedder.overlong(prompts)
