@@ -141,7 +141,7 @@ class LoadedScorer:
         MPS, VQAScore by CLIP-FlanT5, trained heads); the rest is prompts x images.
         """
         pictures = as_sequence(images)
-        if isinstance(self.model, TwoTower):
+        if isinstance(self.model, TwoTower) and pictures and prompts:
             text = self.embed_prompts(prompts, batch_size=batch_size)
             rows = self.embed_images(pictures, batch_size=batch_size)
             return self.model.finish(text @ rows.T)
@@ -190,7 +190,7 @@ class LoadedScorer:
         for part in stream(pictures, self.model.sight.reference, batch_size=batch_size):
             if isinstance(part, Batch):
                 found |= zip(part.index, model.embed_seen(part.seen).float().cpu(), strict=True)
-        return torch.stack([found[i] for i in range(len(pictures))])
+        return torch.stack([found[i] for i in range(len(pictures))]) if found else torch.zeros(0, 0)
 
     @torch.no_grad()
     def embed_prompts(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpref.rewards import SCORERS, LoadedScorer, load_scorer
-from diffpref.rewards.model import LooksFirst, ScoringModel, TwoTower
+from diffpref.rewards.model import ImageTower, LooksFirst
 from tests.rewards.conftest import PROMPTS
 
 TOWERS: dict[str, Callable[[Any], nn.Module]] = {
@@ -77,11 +77,10 @@ def test_no_prompts_or_no_pictures_give_an_empty_table(
     name: str, weights_dir: Path, pictures: Tensor
 ) -> None:
     scorer = load(name, weights_dir)
-    assert isinstance(scorer.model, ScoringModel)
-    if isinstance(scorer.model, TwoTower):
-        return
     assert scorer.score_matrix(pictures, []).shape == (0, len(pictures))
     assert scorer.score_matrix([], PROMPTS).shape == (len(PROMPTS), 0)
+    if isinstance(scorer.model, ImageTower):
+        assert scorer.embed_images([]).numel() == 0
 
 
 def test_pictures_of_several_sizes_keep_their_place(weights_dir: Path, pictures: Tensor) -> None:
