@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.errors import DataError, UsageError
+from diffpref.rewards.ensemble.model import EnsembleModel
+from diffpref.rewards.heads.calibrate import ENSEMBLE
 from diffpref.rewards.heads.embeddings import fingerprint
-from diffpref.rewards.heads.files import load_head
+from diffpref.rewards.heads.files import ABOUT, load_head
 from diffpref.rewards.heads.head import Head
 from diffpref.rewards.info import ScorerInfo, WeightRef
 from diffpref.rewards.model import PairwiseModel, ScoringModel, TwoTower
@@ -90,15 +92,16 @@ def head_model(
     )
 
 
-def load_head_scorer(options: LoadOptions) -> HeadModel:
+def load_head_scorer(options: LoadOptions) -> HeadModel | EnsembleModel:
     """Load `head:FOLDER` (everyone) or `head:FOLDER#USER`, a folder of `train-reward`.
 
-    Without a folder it is WEIGHTS_DIR/head.
+    Without a folder it is WEIGHTS_DIR/head. The folder may hold an ensemble, which is everyone's.
 
     Raises:
         UsageError: no folder is given, or the head does not know the person.
         DataError: the folder is damaged or was trained on other weights of the embedder.
     """
+    from diffpref.rewards.heads.combined import load_combined
     from diffpref.rewards.load import load_scorer
 
     options.refuse_weights("head")
@@ -108,6 +111,11 @@ def load_head_scorer(options: LoadOptions) -> HeadModel:
     if not folder:
         hint = "write head:FOLDER or head:FOLDER#USER, a folder that diffpref train-reward wrote"
         raise UsageError("a head needs its folder", where="scorer head", hint=hint)
+    if (Path(folder) / ENSEMBLE).is_file() and not (Path(folder) / ABOUT).exists():
+        if user:
+            hint = f"write head:{folder}; train a head such as lore for single people"
+            raise UsageError("an ensemble knows no people", where="scorer head", hint=hint)
+        return load_combined(Path(folder) / ENSEMBLE, options)
     head = load_head(Path(folder))
     embedder = load_scorer(head.embedder.scorer, weights_dir=options.weights_dir)
     moved = embedder.to(options.device, options.dtype)
