@@ -22,6 +22,7 @@ CHANNELS, SIDE, TOKENS, WIDTH = 2, 4, 3, 5
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--weights-dir", help="folder with published weights, for -m weights")
+    parser.addoption("--weights-device", default="cpu", help="where -m weights computes")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """`diffpref label prompts`: the best of several rewrites of every prompt."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diffpref.cli import sample_options as options
+from diffpref.cli import scorer_options as scorers
 from diffpref.cli.app import write_json
 from diffpref.cli.progress import progress_bars
 from diffpref.cli.values import words
@@ -57,9 +59,9 @@ def prompts(
         Path | None,
         typer.Option("--instruction", help="A text with {prompt}, told to the text scorers."),
     ] = None,
-    weights_dir: Annotated[
-        Path | None, typer.Option("--weights-dir", help="Where the scorers' weights are.")
-    ] = None,
+    weights_dir: scorers.WeightsDir = None,
+    weights: scorers.Weights = None,
+    any_size: scorers.AnySize = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Candidates scored at once.")] = 8,
     force: options.Force = False,
     device: options.Device = "auto",
@@ -75,16 +77,25 @@ def prompts(
     are added. Use what --prompts-out wrote: diffpref generate --prompts FILE. A stopped run goes
     on where it was.
     """
+    from diffpref.config.fits import auto_device
     from diffpref.data.rewrites import Rule, best_prompts, make_rewrites
 
     _check_files(out, prompts_out, force=force)
-    judges = [
-        *_text_judges(words(text_scorer), device, dtype, weights_dir, instruction),
-        *_image_judges(words(scorer), device, weights_dir),
-    ]
-    if not judges:
+    of_words, of_pictures = words(text_scorer), words(scorer)
+    if not of_words and not of_pictures:
         hint = "add --text-scorer skywork-reward, or --scorer pickscore"
         raise UsageError("names no scorer", where="label prompts", hint=hint)
+    how = scorers.Loading(
+        device=auto_device(device),
+        weights=scorers.weights_of(weights, [*of_words, *of_pictures]),
+        weights_dir=weights_dir,
+        dtype=dtype,
+        any_size=any_size,
+    )
+    judges = [
+        *_text_judges(of_words, how, instruction),
+        *_image_judges(of_pictures, replace(how, dtype="fp32")),
+    ]
     rule = Rule(margin=margin, agree=agree)
     with progress_bars() as bar:
         tell = bar("scoring", "prompts")
@@ -107,34 +118,17 @@ def _check_files(out: Path, prompts_out: Path | None, *, force: bool) -> None:
             raise UsageError("exists already", where=str(path), hint=hint)
 
 
-def _text_judges(
-    names: list[str], device: str, dtype: str, weights_dir: Path | None, told: Path | None
-) -> "list[TextJudge]":
-    from diffpref.config.fits import auto_device
+def _text_judges(names: list[str], how: scorers.Loading, told: Path | None) -> "list[TextJudge]":
     from diffpref.data.rewrites import INSTRUCTION, TextJudge
-    from diffpref.rewards.text import load_text_scorer
 
     text = INSTRUCTION if told is None else _instruction(told)
-    place = auto_device(device)
-    return [
-        TextJudge(
-            scorer=load_text_scorer(name, device=place, dtype=dtype, weights_dir=weights_dir),
-            instruction=text,
-        )
-        for name in names
-    ]
+    return [TextJudge(scorer=how.text_scorer(name), instruction=text) for name in names]
 
 
-def _image_judges(names: list[str], device: str, weights_dir: Path | None) -> "list[ImageJudge]":
-    from diffpref.config.fits import auto_device
+def _image_judges(names: list[str], how: scorers.Loading) -> "list[ImageJudge]":
     from diffpref.data.rewrites import ImageJudge
-    from diffpref.rewards import load_scorer
 
-    place = auto_device(device)
-    return [
-        ImageJudge(scorer=load_scorer(name, device=place, weights_dir=weights_dir))
-        for name in names
-    ]
+    return [ImageJudge(scorer=how.image_scorer(name)) for name in names]
 
 
 def _instruction(path: Path) -> str:

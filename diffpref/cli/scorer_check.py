@@ -134,21 +134,20 @@ class _Choice:
         Raises:
             UsageError: a golden file is given, which is of pictures.
         """
-        from diffpref.rewards.text import load_text_scorer
         from diffpref.rewards.text.trial import PROMPT, try_text
 
         if golden is not None:
             hint = "leave --golden out"
             raise UsageError("golden files are of images", where=self.name, hint=hint)
         started = perf_counter()
-        scorer = load_text_scorer(
-            self.name,
-            weights=self._own(),
-            weights_dir=self.weights_dir,
+        how = options.Loading(
             device=self.device,
+            weights=options.weights_of(self.weights, [self.name]),
+            weights_dir=self.weights_dir,
             dtype=self.dtype,
-            published=not self.any_size,
+            any_size=self.any_size,
         )
+        scorer = how.text_scorer(self.name)
         seconds = perf_counter() - started
         trial = {"prompt": PROMPT, "scores": list(try_text(scorer)), "against": "a worse answer"}
         return {**_identity(scorer.info, seconds), "trial": trial}

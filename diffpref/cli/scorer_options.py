@@ -1,8 +1,9 @@
 """The options of every verb that loads scorers of published weights, declared once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +11,7 @@ from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.rewards import LoadedScorer
+    from diffpref.rewards.text import LoadedTextScorer
 
 Name = Annotated[
     str, typer.Argument(metavar="SCORER", help="A name that `scorers list` shows, :variant too.")
@@ -63,6 +65,38 @@ def weights_of(told: Sequence[str] | None, names: Sequence[str]) -> dict[str, di
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a verb's scorers are loaded; `weights` is each scorer's own, as `weights_of` gives it."""
+
+    device: str
+    weights: Mapping[str, dict[str, str] | str] = field(default_factory=dict)
+    weights_dir: Path | None = None
+    dtype: str = "fp32"
+    any_size: bool = False
+
+    def image_scorer(self, name: str) -> "LoadedScorer":
+        """Load a scorer of images."""
+        from diffpref.rewards import load_scorer
+
+        return load_scorer(name, **self._told(name))
+
+    def text_scorer(self, name: str) -> "LoadedTextScorer":
+        """Load a scorer of text."""
+        from diffpref.rewards.text import load_text_scorer
+
+        return load_text_scorer(name, **self._told(name))
+
+    def _told(self, name: str) -> dict[str, Any]:
+        return {
+            "weights": self.weights.get(name.partition(":")[0]),
+            "weights_dir": self.weights_dir,
+            "device": self.device,
+            "dtype": self.dtype,
+            "published": not self.any_size,
+        }
+
+
 def load_scorers(
     names: Sequence[str],
     device: str,
@@ -73,20 +107,14 @@ def load_scorers(
     any_size: bool = False,
 ) -> "list[LoadedScorer]":
     """Load scorers before anything else is done, so that a wrong name costs no time."""
-    from diffpref.rewards import load_scorer
-
-    own: Mapping[str, dict[str, str] | str] = weights_of(weights, names)
-    return [
-        load_scorer(
-            name,
-            weights=own.get(name.partition(":")[0]),
-            weights_dir=weights_dir,
-            device=device,
-            dtype=dtype,
-            published=not any_size,
-        )
-        for name in names
-    ]
+    how = Loading(
+        device=device,
+        weights=weights_of(weights, names),
+        weights_dir=weights_dir,
+        dtype=dtype,
+        any_size=any_size,
+    )
+    return [how.image_scorer(name) for name in names]
 
 
 def _of(name: str, who: str) -> bool:

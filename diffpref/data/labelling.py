@@ -12,8 +12,8 @@ from diffpref.data.labels import SCHEMA, Key, LabelTable, read_table
 from diffpref.data.readers import RecordSource
 from diffpref.data.records import BadRow, ImageRef, Row
 from diffpref.errors import DataError
-from diffpref.io import BadImage, Journal, open_image, write_atomic
-from diffpref.rewards import LoadedScorer
+from diffpref.io import Journal, write_atomic
+from diffpref.rewards import LoadedScorer, ScoreResult
 from diffpref.rewards.identity import identity
 
 CHUNK = 64
@@ -92,22 +92,31 @@ def _scored(
     batch: int,
     bad: list[str],
 ) -> Iterator[tuple[Key, list[float]]]:
-    keys, images = [], []
-    for key, (image, where) in wanted.items():
-        try:
-            images.append(open_image(image.content, where=where))
-            keys.append(key)
-        except BadImage as error:
-            bad.append(f"{where}: {error.code}: {error.reason}")
-    if not keys:
+    if not wanted:
         return
-    prompts = [prompt for prompt, _ in keys]
-    columns = [s.score(images, prompts, batch_size=batch).values.tolist() for s in scorers]
-    for key, values in zip(keys, zip(*columns, strict=True), strict=True):
-        if all(isfinite(value) for value in values):
+    prompts = [prompt for prompt, _ in wanted]
+    # Files are opened by the scorers' own streams, a few at a time, whatever the size of a chunk.
+    images = [image.content for image, _ in wanted.values()]
+    results = [s.score(images, prompts, batch_size=batch, skip_bad=True) for s in scorers]
+    columns = zip(*(found.values.tolist() for found in results), strict=True)
+    unreadable = _unreadable(results)
+    for number, ((key, (_, where)), values) in enumerate(zip(wanted.items(), columns, strict=True)):
+        if number in unreadable:
+            bad.append(f"{where}: {unreadable[number]}")
+        elif all(isfinite(value) for value in values):
             yield key, list(values)
         else:
-            bad.append(f"{wanted[key][1]}: a score is not finite")
+            bad.append(f"{where}: a score is not finite")
+
+
+def _unreadable(results: Sequence[ScoreResult]) -> dict[int, str]:
+    """Return why images could not be opened, by number."""
+    return {
+        number: found.reasons[number].partition(": ")[2]  # where it stands in the call is ours
+        for found in results
+        for number, flags in enumerate(found.flags)
+        if "unreadable" in flags
+    }
 
 
 def fingerprint(source: RecordSource, scorers: Sequence[LoadedScorer], dtype: str) -> str:

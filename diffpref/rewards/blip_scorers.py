@@ -19,6 +19,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.rewards.blip import MATCHING, RANKING, Blip, host, place
@@ -50,9 +51,14 @@ class FusionModel:
     finish: Callable[[Tensor], Tensor]
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
-        patches = self.net.look(seen)
-        ids = self.tokenizer.ids(prompts).to(patches.device)
-        told = self.net.read(ids, patches)
+        return self.judge_looked(self.look(seen), prompts)
+
+    def look(self, seen: Tensor, /) -> Float[Tensor, "n p w"]:
+        return self.net.look(seen)
+
+    def judge_looked(self, looked: Float[Tensor, "n p w"], prompts: tuple[str, ...], /) -> PerRow:
+        ids = self.tokenizer.ids(prompts).to(looked.device)
+        told = self.net.read(ids, looked)
         return self.finish(self.net.head(told.to(torch.promote_types(told.dtype, torch.float32))))
 
     def overlong(self, prompts: Sequence[str], /) -> list[bool]:

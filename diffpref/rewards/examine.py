@@ -81,7 +81,8 @@ def facts_of(card: Card, part: Part, options: LoadOptions) -> PartFacts:
     files = _files(path)
     state: State = {}
     if files[0].suffix in ENDINGS:
-        state = read_state(path).state
+        stored = read_state(path).state
+        state = {name: value for name, value in stored.items() if not name.startswith(part.unread)}
     return PartFacts(
         part=part.name,
         path=path,

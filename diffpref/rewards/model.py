@@ -11,7 +11,15 @@ from diffpref.rewards.info import ScorerInfo
 from diffpref.rewards.sight import Pixels, Sight
 from diffpref.types import PerRow
 
-__all__ = ["Explains", "ImageTower", "PairwiseModel", "Pixels", "ScoringModel", "TwoTower"]
+__all__ = [
+    "Explains",
+    "ImageTower",
+    "LooksFirst",
+    "PairwiseModel",
+    "Pixels",
+    "ScoringModel",
+    "TwoTower",
+]
 
 _Own = TypeVar("_Own")
 
@@ -50,6 +58,18 @@ class Explains(Protocol):
     """A scoring model that says why pictures it just judged have no score; else an empty text."""
 
     def explain(self, seen: Tensor, prompts: tuple[str, ...], /) -> list[str]: ...
+
+
+@runtime_checkable
+class LooksFirst(Protocol):
+    """A scoring model whose image tower does not depend on the prompt, so that it runs once.
+
+    judge(seen, prompts) is judge_looked(look(seen), prompts), whatever device `seen` comes on.
+    """
+
+    def look(self, seen: Tensor, /) -> Tensor: ...
+
+    def judge_looked(self, looked: Tensor, prompts: tuple[str, ...], /) -> PerRow: ...
 
 
 @runtime_checkable

@@ -81,15 +81,20 @@ class MpsModel:
     scale: float
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+        return self.judge_looked(self.look(seen), prompts)
+
+    def look(self, seen: Tensor, /) -> Float[Tensor, "n t d"]:
+        like = self.net.host.logit_scale
+        return self.net.look(seen.to(device=like.device, dtype=like.dtype, non_blocking=True))
+
+    def judge_looked(self, looked: Float[Tensor, "n t d"], prompts: tuple[str, ...], /) -> PerRow:
         like = self.net.host.logit_scale
         distinct = list(dict.fromkeys(prompts))
         rows = [distinct.index(prompt) for prompt in prompts]
         ids = self.tokenizer.ids([ASPECTS, *distinct]).to(like.device)
         tokens, pooled = self.net.read(ids)
         keep = relevant(tokens[1:], tokens[0], self.threshold)
-        seen = seen.to(device=like.device, dtype=like.dtype, non_blocking=True)
-        image = self.net.look(seen)
-        told = self.net.cross(image, tokens[1:][rows], keep[rows])[:, 0]
+        told = self.net.cross(looked, tokens[1:][rows], keep[rows])[:, 0]
         cosine = functional.cosine_similarity(widen(told), widen(pooled[1:])[rows], dim=-1)
         return self.scale * cosine
 

@@ -12,6 +12,7 @@ from diffpref.errors import UsageError
 from diffpref.rewards.info import ScoreResult, ScorerInfo
 from diffpref.rewards.inputs import AnyImage, PixelRange, as_sequence, match_prompts
 from diffpref.rewards.judging import explanations, flags_of, judge_of, one_by_one, prompt_rows
+from diffpref.rewards.matrix import matrix_of
 from diffpref.rewards.model import ImageTower, PairwiseModel, Pixels, ScoringModel, TwoTower
 from diffpref.rewards.pairwise import chosen, preferences
 from diffpref.rewards.sight import round_to_bytes
@@ -135,19 +136,18 @@ class LoadedScorer:
     ) -> Float[Tensor, "p i"]:
         """Return the score of every image for every prompt.
 
-        Two-tower scorers embed each once; others score prompts x images one by one.
+        Two-tower scorers embed each once. Of the others every picture is prepared once, and looked
+        at once where what the network makes of it does not depend on the prompt (BLIP, ImageReward,
+        MPS, VQAScore by CLIP-FlanT5, trained heads); the rest is prompts x images.
         """
         pictures = as_sequence(images)
-        if isinstance(self.model, TwoTower):
+        if isinstance(self.model, TwoTower) and pictures and prompts:
             text = self.embed_prompts(prompts, batch_size=batch_size)
             rows = self.embed_images(pictures, batch_size=batch_size)
             return self.model.finish(text @ rows.T)
-        rows = []
-        for number, prompt in enumerate(prompts):
-            rows.append(self.score(pictures, prompt, batch_size=batch_size).values)
-            if progress is not None:
-                progress((number + 1) * len(pictures), len(prompts) * len(pictures))
-        return torch.stack(rows) if rows else torch.zeros(0, len(pictures))
+        return matrix_of(
+            self._scoring(), pictures, prompts, batch_size=batch_size, progress=progress
+        )
 
     @torch.no_grad()
     def compare(
@@ -190,7 +190,7 @@ class LoadedScorer:
         for part in stream(pictures, self.model.sight.reference, batch_size=batch_size):
             if isinstance(part, Batch):
                 found |= zip(part.index, model.embed_seen(part.seen).float().cpu(), strict=True)
-        return torch.stack([found[i] for i in range(len(pictures))])
+        return torch.stack([found[i] for i in range(len(pictures))]) if found else torch.zeros(0, 0)
 
     @torch.no_grad()
     def embed_prompts(

@@ -56,15 +56,21 @@ class VqaModel:
     tokenizer: Any
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
-        """Return the geometric mean of the probabilities of the answer's tokens."""
+        return self.judge_looked(self.look(seen), prompts)
+
+    def look(self, seen: Tensor, /) -> Float[Tensor, "n p d"]:
         weight = self.net.t5.shared.weight
-        picture = self.net.see(seen.to(device=weight.device, dtype=weight.dtype))
+        return self.net.see(seen.to(device=weight.device, dtype=weight.dtype))
+
+    def judge_looked(self, looked: Float[Tensor, "n p d"], prompts: tuple[str, ...], /) -> PerRow:
+        """Return the geometric mean of the probabilities of the answer's tokens."""
+        device = looked.device
         after = [torch.tensor(self._after(prompt)) for prompt in prompts]
         mask = pad_sequence([torch.ones_like(ids) for ids in after], batch_first=True)
         before = torch.tensor([self._ids(BEFORE)]).expand(len(prompts), -1)
         told = [before, pad_sequence(after, batch_first=True)]
-        ahead, behind = (self.net.t5.shared(ids.to(weight.device)) for ids in told)
-        rows = torch.cat([ahead, picture, behind], dim=1)
+        ahead, behind = (self.net.t5.shared(ids.to(device)) for ids in told)
+        rows = torch.cat([ahead, looked, behind], dim=1)
         whole = torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device)
         whole[:, rows.shape[1] - mask.shape[1] :] = mask.to(rows.device)
         return self._sure(rows, whole)

@@ -1,7 +1,7 @@
 """A whole `train-reward --head ensemble`: scores of several scorers, weighted by people's votes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from diffpref.evaluate.judged import judged, reliability
 from diffpref.evaluate.reward_report import Contender, Findings, write_reward_report
 from diffpref.io import write_json
 from diffpref.rewards import LoadedScorer
-from diffpref.rewards.heads.calibrate import Ensemble, calibrate
+from diffpref.rewards.heads.calibrate import ENSEMBLE, Ensemble, calibrate
 from diffpref.rewards.heads.division import By, divide
+from diffpref.rewards.heads.embeddings import fingerprint
 from diffpref.rewards.heads.pairs import Pairs, join
 from diffpref.rewards.scorer import Progress
 from diffpref.run.train_reward import REPORT, SUMMARY, require_votes
 from diffpref.types import PerRow
 
-ENSEMBLE = "ensemble.json"
 Judge = Callable[[Pairs], PerRow]
 
 
@@ -67,7 +67,9 @@ def calibrate_scorers(
     require_votes(division, job.source, job.by)
     train = join([division.train, division.validation, division.support])
     names = [scorer.info.id for scorer in scorers]
-    ensemble = calibrate(names, *_scores(train), train.share)
+    weighed = calibrate(names, *_scores(train), train.share)
+    prints = tuple(fingerprint(scorer.info) for scorer in scorers)
+    ensemble = replace(weighed, fingerprints=prints)
     ensemble.save(job.out / ENSEMBLE)
     findings = _measure(ensemble, division.test, job.by)
     summary = {

@@ -131,10 +131,13 @@ def test_scorers_of_text_are_listed_and_checked_too(
     assert found["skywork-reward"]["here"]["v2-qwen3-0.6b"] is True
     assert found["skywork-reward"]["here"]["v2-qwen3-8b"] is False
     for name in ("skywork-reward", "gpm"):
-        assert main(["scorers", "check", name, *here, "--json"]) == 0
+        assert main(["scorers", "check", name, *here, "--json"]) == 4
+        assert "or --any-size" in capsys.readouterr().err
+        assert main(["scorers", "check", name, *here, "--any-size", "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
         assert told["usable"] is True
         assert told["parts"][0]["numbers"] > 1000
+        assert told["parts"][0]["published"] > 5e8
         assert told["trial"]["prompt"] == "Name three colours."
     assert sum(told["trial"]["scores"]) == pytest.approx(1)  # gpm gives probabilities
     assert main(["scorers", "check", "gpm", *here, "--golden", "x.json"]) == 2

@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from weakref import finalize
 
 import pytest
 import torch
+from PIL import Image
 
 from diffpref.cli import main
 from diffpref.data.labelling import make_table
@@ -16,7 +19,10 @@ from diffpref.data.readers.reader import Ask
 from diffpref.data.records import BadRow, ImageRef, Record, Row, RowCode
 from diffpref.data.unpair import unpaired
 from diffpref.errors import DataError
-from diffpref.rewards import load_scorer
+from diffpref.evaluate.pictures import png
+from diffpref.io import open_image
+from diffpref.rewards import inputs, load_scorer
+from diffpref.rewards.stream import MOST_THREADS
 
 
 def _source(rows: list[Row]) -> RecordSource:
@@ -150,9 +156,37 @@ def test_an_image_that_cannot_be_opened_is_reported_and_left_out(tmp_path: Path)
     table, bad = make_table(_source([broken]), [load_scorer("world-reward")], tmp_path / "t.jsonl")
     assert len(table.scores) == 1
     assert len(bad) == 1
+    assert bad[0].startswith(f"{good.where}: ")
+    assert "images[" not in bad[0]
     empty = replace(good, images=(ImageRef(key="x", data=b"no image"),), scores=(1.0,))
     with pytest.raises(DataError, match="no image could be labelled"):
         make_table(_source([empty]), [load_scorer("world-reward")], tmp_path / "u.jsonl")
+
+
+def test_a_chunk_of_images_is_never_decoded_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: set[int] = set()
+    most: list[int] = []
+
+    def opened(*told: Any, **named: Any) -> Image.Image:
+        image, number = open_image(*told, **named), len(most)
+        alive.add(number)
+        finalize(image, alive.discard, number)
+        most.append(len(alive))
+        return image
+
+    monkeypatch.setattr(inputs, "open_image", opened)
+    rows: list[Row] = []
+    for number in range(24):
+        made = [png(torch.full((3, 8, 8), 10 * number + k, dtype=torch.uint8)) for k in (0, 5)]
+        images = tuple(ImageRef(key=f"{number}/{k}", data=data) for k, data in enumerate(made))
+        rows.append(replace(_row("p", {"a": 1, "b": 0}), images=images))
+    table, bad = make_table(
+        _source(rows), [load_scorer("brightness")], tmp_path / "t.jsonl", batch=16
+    )
+    assert (len(table.scores), len(most), bad) == (48, 48, [])
+    assert max(most) <= MOST_THREADS + 1
 
 
 def test_the_verb_labels_a_folder_and_a_run_learns_from_it(

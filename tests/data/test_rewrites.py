@@ -31,6 +31,7 @@ from diffpref.rewards.text import load_text_scorer
 from tests.answering import Call, Reply, answering
 from tests.rewards.judges import brightness_of, pictures_of, said
 from tests.rewards.text.tiny_llm import write_classifier, write_gpm
+from tests.rewards.tiny import write_clip
 
 LEVELS = (100, 40, 200, 120)
 """Grey levels of the pictures 0.png to 3.png."""
@@ -234,7 +235,7 @@ def test_words_are_judged_as_an_answer_to_the_instruction(tmp_path: Path) -> Non
 def test_scorers_that_only_compare_give_chances_against_the_prompt(
     pictured: Path, tmp_path: Path
 ) -> None:
-    gpm = load_text_scorer("gpm", weights=str(write_gpm(tmp_path / "gpm")))
+    gpm = load_text_scorer("gpm", weights=str(write_gpm(tmp_path / "gpm")), published=False)
     (tmp_path / "1.png").write_bytes(b"no picture")
 
     def brighter(call: Call) -> Reply:
@@ -348,6 +349,29 @@ def test_the_command_writes_table_and_prompts_and_says_what_it_chose(
     assert set(found["scorers"]) == {"brightness", "bradley-terry:strict"}
 
 
+def test_the_command_takes_weights_of_ones_own_for_each_scorer(
+    pictured: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_classifier(tmp_path / "words")
+    write_clip(tmp_path / "pictures")
+    words = ["label", "prompts", str(pictured), "--device", "cpu", "--json", "--out"]
+    words += [str(tmp_path / "t.jsonl"), "--text-scorer", "skywork-reward", "--scorer", "pickscore"]
+    own = [f"--weights=skywork-reward={tmp_path / 'words'}"]
+    assert main([*words, *own, "--any-size"]) == 4
+    assert "Skywork" not in (told := capsys.readouterr().err)
+    assert "yuvalkirstain/PickScore_v1" in told
+    own += [f"--weights=pickscore={tmp_path / 'pictures'}"]
+    assert main([*words, *own]) == 4
+    assert "the published ones 596,050,944" in capsys.readouterr().err
+    assert main([*words, *own, "--any-size"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    hashes = [found["scorers"][name]["weights"][0]["sha256"] for name in found["scorers"]]
+    files = [tmp_path / name / "model.safetensors" for name in ("words", "pictures")]
+    assert hashes == [sha256(file.read_bytes()).hexdigest() for file in files]
+    assert main([*words, "--force", "--weights", "hpsv2=x"]) == 2
+    assert "asked for: skywork-reward, pickscore" in capsys.readouterr().err
+
+
 def test_the_command_refuses_before_anything_is_scored(
     pictured: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -357,6 +381,7 @@ def test_the_command_refuses_before_anything_is_scored(
     told.write_text("Paint it.")
     for more, code, message in (
         ([], 2, "names no scorer"),
+        (["--weights", "pickscore=x"], 2, "names no scorer"),
         (["--scorer", "brightnes"], 2, "did you mean 'brightness'"),
         (["--text-scorer", "armrm"], 2, "did you mean 'armorm'"),
         (["--scorer", "brightness", "--prompts-out", "best.csv"], 2, "is no kind of prompt file"),

@@ -273,7 +273,7 @@ def test_no_file_an_unknown_member_and_one_that_only_compares_are_refused(tmp_pa
     write_gpm(tmp_path / "gpm")
     write(tmp_path, "members:\n" + member("text:gpm", 1, 0, 1, weights="gpm"))
     with pytest.raises(UsageError, match="text:gpm only compares"):
-        load_scorer(f"ensemble:{path}")
+        load_scorer(f"ensemble:{path}", published=False)
     judge = tmp_path / "judge.yaml"
     judge.write_text("url: http://127.0.0.1:9\nmodel: m")
     write(tmp_path, "members:\n" + member("vlm-judge:pairwise", 1, 0, 1, weights="judge.yaml"))

@@ -1,8 +1,8 @@
 """Published numbers, for those who have the weights: `pytest -m weights --weights-dir DIR`.
 
-The pictures are those of the folder named by DIFFPREF_TEST_DATA (ImageReward's are checked in
-test_blip_scorers). For a scorer without a published number keep your own with
-`diffpref scorers capture` and compare later runs with it.
+Pictures are in the folder named by DIFFPREF_TEST_DATA, texts in the README of the model's own
+folder; `--weights-device cuda` computes on a GPU. What is not there is skipped with a reason (-rs).
+For a scorer without a published number keep your own with `diffpref scorers capture`.
 """
 
 import os
@@ -10,32 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from diffpref.rewards import load_scorer
-
-DEMO = Path(os.environ.get("DIFFPREF_TEST_DATA", "")) / "hpsv2_demo_image.jpg"
-
-pytestmark = [
-    pytest.mark.weights,
-    pytest.mark.skipif(not DEMO.is_file(), reason="DIFFPREF_TEST_DATA does not name the pictures"),
-]
+from diffpref.rewards.resolve import MissingWeightsError
+from tests.rewards.examples import AbsentError
+from tests.rewards.published import GOLDENS, Golden, Place, check
 
 
-@pytest.mark.parametrize(
-    ("name", "prompt", "expected", "within"),
-    [
-        # issues 27 and 30 of tgxs002/HPSv2; the first in half precision, the second to 3 digits
-        ("hpsv2", "A cat with two horns on its head", 0.2876, 5e-4),
-        ("hpsv2.1", "cat with horn", 0.288, 1e-3),
-    ],
-)
-def test_one_of_the_two_hps_regimes_gives_the_published_score(
-    published_dir: Path, name: str, prompt: str, expected: float, within: float
+def attempt(golden: Golden, place: Place) -> None:
+    """Check a golden; skip the test if its weights or what it scores are not here."""
+    try:
+        check(golden, place)
+    except (AbsentError, MissingWeightsError) as error:
+        pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.id)
+def test_published_weights_give_the_published_numbers(
+    golden: Golden, published_dir: Path, request: pytest.FixtureRequest
 ) -> None:
-    found = {
-        variant: float(
-            load_scorer(f"{name}:{variant}", weights_dir=published_dir).score(DEMO, prompt).values
-        )
-        for variant in ("today", "2023")
-    }
-    # Which regime the reporters were in is unknown; if this fails, say which is nearer.
-    assert min(abs(value - expected) for value in found.values()) < within, found
+    data = os.environ.get("DIFFPREF_TEST_DATA")
+    device = str(request.config.getoption("--weights-device"))
+    folder = None if data is None else Path(data)
+    attempt(golden, Place(weights=published_dir, data=folder, device=device))

@@ -22,6 +22,7 @@ class Part:
         gigabytes: size of the download, roughly.
         licence: of the weights.
         parameters: how many numbers the published model has; None if that is not checked.
+        unread: beginnings of names that are stored with it but no part of it.
         folder: configs and tokenizers beside the weights are needed too.
         variant: the only variant that needs it; None for all.
     """
@@ -33,6 +34,7 @@ class Part:
     gigabytes: float
     licence: str
     parameters: int | None = None
+    unread: tuple[str, ...] = ()
     folder: bool = False
     variant: str | None = None
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from diffpref.errors import DataError
 from diffpref.io import BadLine, read_jsonl
+from diffpref.types import PerRow
 
 SCHEMA = "diffpref-labels/"
 """The beginning of what a label table says it is; its header names the scorers in order."""
@@ -18,6 +19,10 @@ class Spread:
 
     mean: float
     std: float
+
+    def unit(self, scores: PerRow) -> PerRow:
+        """Return scores without their own unit."""
+        return (scores - self.mean) / self.std
 
 
 def read_spreads(path: Path) -> dict[str, Spread]:

@@ -73,7 +73,7 @@ def _info(plan: Plan, members: Sequence[Member], variant: str) -> ScorerInfo:
     infos = [member.model.info for member in members]
     terms = [
         f"{each.weight:g} ({info.id} - {each.spread.mean:g}) / {each.spread.std:g}"
-        for each, info in zip(members, infos, strict=True)
+        for each, info in zip(plan.members, infos, strict=True)
     ]
     sight = Together(sights=tuple(member.model.sight for member in members))
     info = info_of(

@@ -1,6 +1,6 @@
 r"""`ensemble`: a weighted sum of several scorers, each normalised as declared.
 
-    s = \sum_i w_i (s_i - mean_i) / std_i
+    s = \sum_i w_i unit_i(s_i),   unit(s) = (s - mean) / std, or a range of s clipped to 0..1
 
 Each member sees pictures in its own way, as it does alone; the sum has a gradient if every member
 has one. A member without a verdict (NaN) leaves the sum without one.
@@ -8,15 +8,22 @@ has one. A member without a verdict (NaN) leaves the sum without one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from diffpref.rewards.ensemble.fit import Spread
 from diffpref.rewards.ensemble.sight import Together, alike, unpack
 from diffpref.rewards.info import ScorerInfo
 from diffpref.rewards.model import Explains, ScoringModel
 from diffpref.types import PerRow
+
+
+@runtime_checkable
+class Unit(Protocol):
+    """What takes the unit off a scorer's scores."""
+
+    def unit(self, scores: PerRow) -> PerRow: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +32,7 @@ class Member:
 
     model: ScoringModel
     weight: float
-    spread: Spread
+    spread: Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +53,7 @@ class EnsembleModel:
             parts = unpack(seen[group])
             asked = tuple(prompts[number] for number in group)
             terms = [
-                member.weight
-                * (self._term(member, part, asked) - member.spread.mean)
-                / member.spread.std
+                member.weight * member.spread.unit(self._term(member, part, asked))
                 for member, part in zip(self.members, parts, strict=True)
             ]
             rows.append(torch.stack([term.to(seen.device) for term in terms]).sum(dim=0))

@@ -26,6 +26,9 @@ from diffpref.io import BadText, read_json, write_json
 from diffpref.types import PerRow
 
 SCHEMA = "diffpref-ensemble/1"
+ENSEMBLE = "ensemble.json"
+"""Its file in the folder that `train-reward` writes."""
+
 TAIL = 0.005
 """Share of scores clipped at either end."""
 
@@ -34,12 +37,17 @@ STEPS = 3000
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Weights and ranges of scorers, in the order of `scorers`."""
+    """Weights and ranges of scorers, in the order of `scorers`.
+
+    `fingerprints` tell each scorer's weights apart, as `embeddings.fingerprint` gives them; empty
+    if they were not kept.
+    """
 
     scorers: tuple[str, ...]
     weights: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    fingerprints: tuple[str, ...] = ()
 
     def reward(self, scores: Float[Tensor, "n m"]) -> PerRow:
         """Return the combined reward, float64; a difference is the log odds of a choice."""
@@ -102,7 +110,11 @@ def load_ensemble(path: Path | str) -> Ensemble:
         numbers = {
             name: tuple(float(each) for each in about[name]) for name in ("weights", "low", "high")
         }
-        return Ensemble(scorers=tuple(str(each) for each in about["scorers"]), **numbers)
+        scorers = tuple(str(each) for each in about["scorers"])
+        prints = tuple(str(each) for each in about.get("fingerprints", ()))
+        if any(len(each) != len(scorers) for each in (*numbers.values(), prints or scorers)):
+            raise ValueError("lists of different lengths")
+        return Ensemble(scorers=scorers, fingerprints=prints, **numbers)
     except (OSError, BadText, KeyError, TypeError, ValueError) as error:
         raise DataError(f"is no ensemble: {error!r}", where=str(path), hint=hint) from error
 

@@ -6,11 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.errors import DataError, UsageError
+from diffpref.rewards.ensemble.model import EnsembleModel
+from diffpref.rewards.heads.calibrate import ENSEMBLE
 from diffpref.rewards.heads.embeddings import fingerprint
-from diffpref.rewards.heads.files import load_head
+from diffpref.rewards.heads.files import ABOUT, load_head
 from diffpref.rewards.heads.head import Head
 from diffpref.rewards.info import ScorerInfo, WeightRef
 from diffpref.rewards.model import PairwiseModel, ScoringModel, TwoTower
@@ -41,11 +44,16 @@ class HeadModel:
         return self.embedder.sight
 
     def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+        return self.judge_looked(self.look(seen), prompts)
+
+    def look(self, seen: Tensor, /) -> Float[Tensor, "n d"]:
+        return self.towers.embed_seen(seen).float().cpu()
+
+    def judge_looked(self, looked: Float[Tensor, "n d"], prompts: tuple[str, ...], /) -> PerRow:
         distinct = list(dict.fromkeys(prompts))
         index = torch.tensor([distinct.index(prompt) for prompt in prompts])
-        image = self.towers.embed_seen(seen).float().cpu()
         prompt = self.towers.embed_prompts(distinct).float().cpu()[index]
-        return self.head.reward(image, prompt, self.user)
+        return self.head.reward(looked, prompt, self.user)
 
     def overlong(self, prompts: Sequence[str], /) -> list[bool]:
         return self.embedder.overlong(prompts)
@@ -84,15 +92,16 @@ def head_model(
     )
 
 
-def load_head_scorer(options: LoadOptions) -> HeadModel:
+def load_head_scorer(options: LoadOptions) -> HeadModel | EnsembleModel:
     """Load `head:FOLDER` (everyone) or `head:FOLDER#USER`, a folder of `train-reward`.
 
-    Without a folder it is WEIGHTS_DIR/head.
+    Without a folder it is WEIGHTS_DIR/head. The folder may hold an ensemble, which is everyone's.
 
     Raises:
         UsageError: no folder is given, or the head does not know the person.
         DataError: the folder is damaged or was trained on other weights of the embedder.
     """
+    from diffpref.rewards.heads.combined import load_combined
     from diffpref.rewards.load import load_scorer
 
     options.refuse_weights("head")
@@ -102,6 +111,11 @@ def load_head_scorer(options: LoadOptions) -> HeadModel:
     if not folder:
         hint = "write head:FOLDER or head:FOLDER#USER, a folder that diffpref train-reward wrote"
         raise UsageError("a head needs its folder", where="scorer head", hint=hint)
+    if (Path(folder) / ENSEMBLE).is_file() and not (Path(folder) / ABOUT).exists():
+        if user:
+            hint = f"write head:{folder}; train a head such as lore for single people"
+            raise UsageError("an ensemble knows no people", where="scorer head", hint=hint)
+        return load_combined(Path(folder) / ENSEMBLE, options)
     head = load_head(Path(folder))
     embedder = load_scorer(head.embedder.scorer, weights_dir=options.weights_dir)
     moved = embedder.to(options.device, options.dtype)

@@ -151,7 +151,7 @@ def load_armo(options: LoadOptions) -> ArmoReward:
     net = host(AutoModel, folder, options, heads=HEADS)
     heads = {n: v.to(options.device) for n, v in read_heads(folder, HEADS).items()}
     check_count(net, sum(v.numel() for v in heads.values()), card, options, str(folder))
-    gate = _gate(heads, net.config, folder)
+    gate = gate_of(heads, net.config, folder)
     return ArmoReward(
         info=info_of(
             card,
@@ -168,8 +168,12 @@ def load_armo(options: LoadOptions) -> ArmoReward:
     )
 
 
-def _gate(heads: State, config: Any, folder: Path) -> Gate:
-    """Return the gate, after all heads were found whole."""
+def gate_of(heads: State, config: Any, folder: Path) -> Gate:
+    """Return the gate of heads by their stored names, after all of them were found whole.
+
+    Raises:
+        WeightsMismatchError: a head is missing, incomplete or too many.
+    """
     count = sum(name.startswith("gating.layers.") and name.endswith("weight") for name in heads)
     names = [f"gating.layers.{number}.weight" for number in range(count)]
     biases = [f"gating.layers.{number}.bias" for number in range(count)]

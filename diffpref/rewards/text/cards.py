@@ -1,33 +1,54 @@
-"""The text scorers, each as a card; a table of its own, since they score no images."""
+"""The text scorers, each as a card; a table of its own, since they score no images.
+
+Numbers of a model are those of its architecture at the base model's vocabulary, plus its heads.
+They are counted from the architectures (tests/rewards/text/test_layouts.py), not read off the
+published files, which were not at hand: so a vocabulary that was lengthened for a filler token is
+accepted. Not verified either: that GPM's heads hold 6 and 3 values a state (its released example
+says 4), and that the last layer of ArmoRM's gate has a bias; both are read off the weights.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from diffpref.rewards.cards.card import Card, Part
 
+LLAMA_8B, GEMMA_27B = 7_504_928_768, 27_227_132_928
+"""With one output instead of the language model's."""
+
 _LLAMA = "Llama community licence, and Skywork's where it is theirs; see the model's page"
-_TESTED = "tiny models equal to transformers' own classes; published goldens not run"
+_TESTED = "tiny models equal to transformers' own classes"
+_ODDS = "a difference of scores is the log odds of being preferred"
+_SERVED = "tests against a server on this machine"
+_GOLDENS = "published goldens with weights"
 
 
-def _folder(name: str, repo: str, gigabytes: float, licence: str, variant: str | None) -> Part:
+def _folder(name: str, repo: str, parameters: int, licence: str, **told: Any) -> Part:
     return Part(
         name=name,
         files=("model.safetensors",),
         repo=repo,
         origin=f"hub {repo}",
-        gigabytes=gigabytes,
+        gigabytes=round(parameters * 2e-9, 1),
         licence=licence,
+        parameters=parameters,
         folder=True,
-        variant=variant,
+        **told,
     )
 
 
-def _skywork(variant: str, repo: str, gigabytes: float, licence: str) -> Part:
-    return _folder(variant, f"Skywork/{repo}", gigabytes, licence, variant)
+def _skywork(variant: str, repo: str, parameters: int, licence: str) -> Part:
+    return _folder(variant, f"Skywork/{repo}", parameters, licence, variant=variant)
+
+
+def _gpm(variant: str, repo: str, parameters: int, licence: str, gigabytes: float) -> Part:
+    found = _folder(variant, f"general-preference/{repo}", parameters, licence, variant=variant)
+    return replace(found, gigabytes=gigabytes, unread=("lm_head.",))
 
 
 def _text(
-    name: str, factory: str, about: str, scale: str, *, parts: tuple[Part, ...], source: str
+    name: str, factory: str, about: str, *, parts: tuple[Part, ...], source: str, parity: str
 ) -> Card:
     variants = tuple(part.variant for part in parts if part.variant is not None)
     return Card(
@@ -35,46 +56,46 @@ def _text(
         factory=f"diffpref.rewards.text.{factory}",
         kind="text",
         about=about,
-        scale=scale,
+        scale=_ODDS,
         range_hint=(-50.0, 50.0),
         licence="that of the weights",
         differentiable=False,
         variants=variants,
         parts=parts,
         source=source,
-        parity=_TESTED,
+        parity=parity,
     )
 
-
-_ODDS = "a difference of scores is the log odds of being preferred"
 
 SKYWORK = _text(
     "skywork-reward",
     "sequence:load_skywork",
     "how good a response is; V2 has models from 0.6 to 8 billion weights",
-    _ODDS,
     parts=(
-        _skywork("v2-qwen3-0.6b", "Skywork-Reward-V2-Qwen3-0.6B", 1.2, "Apache-2.0"),
-        _skywork("v2-qwen3-1.7b", "Skywork-Reward-V2-Qwen3-1.7B", 3.5, "Apache-2.0"),
-        _skywork("v2-qwen3-4b", "Skywork-Reward-V2-Qwen3-4B", 8.1, "Apache-2.0"),
-        _skywork("v2-qwen3-8b", "Skywork-Reward-V2-Qwen3-8B", 15.2, "Apache-2.0"),
-        _skywork("v2-llama-3.2-1b", "Skywork-Reward-V2-Llama-3.2-1B", 2.5, _LLAMA),
-        _skywork("v2-llama-3.2-3b", "Skywork-Reward-V2-Llama-3.2-3B", 6.4, _LLAMA),
-        _skywork("v2-llama-3.1-8b", "Skywork-Reward-V2-Llama-3.1-8B", 15.0, _LLAMA),
-        _skywork("llama-3.1-8b-v0.2", "Skywork-Reward-Llama-3.1-8B-v0.2", 15.0, _LLAMA),
-        _skywork("gemma-2-27b-v0.2", "Skywork-Reward-Gemma-2-27B-v0.2", 54.5, "Gemma, Skywork's"),
-        _skywork("gemma-2-27b", "Skywork-Reward-Gemma-2-27B", 54.5, "Gemma, Skywork's"),
+        _skywork("v2-qwen3-0.6b", "Skywork-Reward-V2-Qwen3-0.6B", 596_050_944, "Apache-2.0"),
+        _skywork("v2-qwen3-1.7b", "Skywork-Reward-V2-Qwen3-1.7B", 1_720_577_024, "Apache-2.0"),
+        _skywork("v2-qwen3-4b", "Skywork-Reward-V2-Qwen3-4B", 4_022_470_656, "Apache-2.0"),
+        _skywork("v2-qwen3-8b", "Skywork-Reward-V2-Qwen3-8B", 7_568_409_600, "Apache-2.0"),
+        _skywork("v2-llama-3.2-1b", "Skywork-Reward-V2-Llama-3.2-1B", 1_235_816_448, _LLAMA),
+        _skywork("v2-llama-3.2-3b", "Skywork-Reward-V2-Llama-3.2-3B", 3_212_752_896, _LLAMA),
+        _skywork("v2-llama-3.1-8b", "Skywork-Reward-V2-Llama-3.1-8B", LLAMA_8B, _LLAMA),
+        _skywork("llama-3.1-8b-v0.2", "Skywork-Reward-Llama-3.1-8B-v0.2", LLAMA_8B, _LLAMA),
+        _skywork(
+            "gemma-2-27b-v0.2", "Skywork-Reward-Gemma-2-27B-v0.2", GEMMA_27B, "Gemma, Skywork's"
+        ),
+        _skywork("gemma-2-27b", "Skywork-Reward-Gemma-2-27B", GEMMA_27B, "Gemma, Skywork's"),
     ),
     source="Liu et al., 2410.18451 and 2507.01352; SkyworkAI/Skywork-Reward",
+    parity=f"{_TESTED}; full key layout; {_GOLDENS}",
 )
 
 FSFAIRX = _text(
     "fsfairx",
     "sequence:load_fsfairx",
     "how good a response is; the model ArmoRM started from",
-    _ODDS,
-    parts=(_folder("model", "sfairXC/FsfairX-LLaMA3-RM-v0.1", 15.0, _LLAMA, None),),
+    parts=(_folder("model", "sfairXC/FsfairX-LLaMA3-RM-v0.1", LLAMA_8B, _LLAMA),),
     source="Dong et al., 2405.07863; RLHFlow/RLHF-Reward-Modeling",
+    parity=f"{_TESTED}; full key layout; no published golden",
 )
 
 OWN = Card(
@@ -110,9 +131,9 @@ ARMO = Card(
     range_hint=(-0.5, 0.5),
     licence="Llama 3 community licence",
     differentiable=False,
-    parts=(_folder("model", "RLHFlow/ArmoRM-Llama3-8B-v0.1", 15.0, "Llama 3 community", None),),
+    parts=(_folder("model", "RLHFlow/ArmoRM-Llama3-8B-v0.1", 7_511_316_861, "Llama 3 community"),),
     source="Wang et al., 2406.12845; the published modeling_custom.py",
-    parity="the head against a naive loop; published goldens not run",
+    parity=f"the head against a naive loop; full key layout; {_GOLDENS}",
 )
 
 GPM = Card(
@@ -126,17 +147,15 @@ GPM = Card(
     differentiable=False,
     variants=("llama-3.1-8b", "gemma-2b"),
     parts=(
-        _folder(
-            "llama-3.1-8b", "general-preference/GPM-Llama-3.1-8B", 16.1, _LLAMA, "llama-3.1-8b"
-        ),
-        _folder("gemma-2b", "general-preference/GPM-Gemma-2B", 5.0, "Gemma", "gemma-2b"),
+        _gpm("llama-3.1-8b", "GPM-Llama-3.1-8B", 7_504_961_536, _LLAMA, 16.1),
+        _gpm("gemma-2b", "GPM-Gemma-2B", 2_506_190_848, "Gemma", 5.0),
     ),
     source="Zhang et al., 2410.02197; general-preference-model, gpm_example_usage.py",
-    parity="against the paper's matrix form; no published numbers",
+    parity="against the paper's matrix form; full key layout; no published golden",
 )
 
 
-def _remote(name: str, factory: str, about: str, source: str) -> Card:
+def _remote(name: str, factory: str, about: str, source: str, parity: str) -> Card:
     return Card(
         name=name,
         factory=f"diffpref.rewards.text.remote:{factory}",
@@ -147,7 +166,7 @@ def _remote(name: str, factory: str, about: str, source: str) -> Card:
         licence="that of the model behind the address",
         differentiable=False,
         source=source,
-        parity="tests against a server on this machine",
+        parity=parity,
     )
 
 
@@ -156,12 +175,14 @@ WORLDPM = _remote(
     "load_worldpm",
     "how good a response is, by WorldPM-72B behind an address of yours",
     "Wang et al., 2505.10527; QwenLM/WorldPM",
+    f"{_SERVED}; published goldens with an endpoint",
 )
 REMOTE = _remote(
     "reward-endpoint",
     "load_remote",
     "any scalar reward model behind a pooling address",
     "vLLM's pooling interface",
+    _SERVED,
 )
 
 TEXT_SCORERS: Mapping[str, Card] = MappingProxyType(

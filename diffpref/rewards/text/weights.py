@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffpref.errors import DataError, UnsafeFileError
 from diffpref.io import load_weights
@@ -17,6 +17,9 @@ from diffpref.rewards.state import Stored, WeightsMismatchError, mismatch, weigh
 
 UNUSED = ("lm_head.",)
 """What a language model has beside what a reward model reads."""
+
+MOST_ROWS = 256
+"""By how many tokens a vocabulary may differ from the base model's."""
 
 
 def find_folder(card: Card, options: LoadOptions) -> Path:
@@ -104,17 +107,29 @@ def read_heads(folder: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
     return found
 
 
-def check_count(net: nn.Module, more: int, card: Card, options: LoadOptions, where: str) -> None:
+def check_count(net: Any, more: int, card: Card, options: LoadOptions, where: str) -> None:
     """Refuse a model of another size than the published one, if that is known.
+
+    A vocabulary of a few rows more or less is accepted: training adds filler tokens.
+
+    Args:
+        net: of transformers.
+        more: numbers of the heads that are no part of it.
+        card: whose model it is to be.
+        options: `published` asks for the check.
+        where: of the error.
 
     Raises:
         WeightsMismatchError: it has another number of numbers.
     """
     (part,) = card.needed(options.variant)
+    if not options.published or part.parameters is None:
+        return
     total = sum(each.numel() for each in net.parameters()) + more
-    if options.published and part.parameters not in (None, total):
+    rows, rest = divmod(abs(total - part.parameters), net.get_input_embeddings().embedding_dim)
+    if rest or rows > MOST_ROWS:
         what = f"these weights hold {total:,} numbers, the published ones {part.parameters:,}"
-        hint = "for weights of your own: load_text_scorer(..., published=False)"
+        hint = "for weights of your own: load_text_scorer(..., published=False), or --any-size"
         raise WeightsMismatchError(what, where=where, hint=hint)
 
 

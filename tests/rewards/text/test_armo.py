@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, **told: Any) -> LoadedTextScorer:
-    return load_text_scorer("armorm", weights=str(folder), **told)
+    return load_text_scorer("armorm", weights=str(folder), published=False, **told)
 
 
 def model_of(scorer: LoadedTextScorer) -> ArmoReward:

@@ -18,7 +18,7 @@ from tests.rewards.text.conftest import PROMPTS, RESPONSES
 
 
 def load(folder: Path, **told: Any) -> LoadedTextScorer:
-    return load_text_scorer("gpm", weights=str(folder), **told)
+    return load_text_scorer("gpm", weights=str(folder), published=False, **told)
 
 
 def as_released(folder: Path, prompt: str, responses: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,7 @@ def scorer(
     plain, _, variant = name.partition(":")
     default = TEXT_SCORERS[plain].variants[:1] if plain == "gpm" else ()
     LOCAL[name](folder.joinpath(plain, *([variant] if variant else default)))
-    return load_text_scorer(name, weights_dir=folder)
+    return load_text_scorer(name, weights_dir=folder, published=False)
 
 
 def test_every_card_has_a_test_of_its_contract() -> None:
