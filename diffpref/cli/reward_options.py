@@ -11,6 +11,14 @@ Out = Annotated[Path, typer.Option("--out", help="The folder of the head and its
 Embedder = Annotated[
     str, typer.Option("--embedder", help="A scorer with two towers, such as world-reward.")
 ]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--features",
+        help="Further scorers to read: NAME for the score, NAME@embedding for the image embedding; "
+        "separated by commas.",
+    ),
+]
 By = Annotated[Literal["user", "prompt"], typer.Option("--split", help="What the test holds new.")]
 Groups = Annotated[
     int, typer.Option("--groups", min=1, help="K: bases, prototypes, planes or experts.")

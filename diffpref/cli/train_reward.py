@@ -33,6 +33,8 @@ Every picture and prompt is embedded once and kept; a head on top learns in seco
 \b
   diffpref train-reward builtin:pairs --head lore --out heads/lore
   diffpref train-reward my/votes.jsonl --head pal-a --out heads/me --split prompt
+  diffpref train-reward my/votes.jsonl --embedder pickscore --features laion-aesthetic-v2,warmth \\
+    --out heads/us
 
 The test holds new people (--split user: their few weights are fitted to half of their votes, with
 all else frozen, and tested on the other half) or new prompts of known people (--split prompt).
@@ -51,13 +53,14 @@ def train_reward(
     out: reward.Out,
     head: reward.Name = "lore",
     embedder: reward.Embedder = "world-reward",
+    features: reward.Features = None,
     scorer: options.Scorers = None,
     split: reward.By = "user",
-    groups: reward.Groups = 8,
+    groups: reward.Groups = 16,
     width: reward.Width = 16,
     steps: reward.Steps = 600,
-    lr: reward.Rate = 0.01,
-    ridge: reward.Ridge = 100.0,
+    lr: reward.Rate = 0.03,
+    ridge: reward.Ridge = 30.0,
     spread: reward.Spread = 1.5,
     margin: reward.Margin = 0.0,
     label_smoothing: reward.Smoothing = 0.0,
@@ -80,6 +83,9 @@ def train_reward(
         raise UsageError("holds a head already", where=str(out), hint=hint)
     place = auto_device(device)
     if head == "ensemble":
+        if features:
+            hint = "name the scorers with --scorer"
+            raise UsageError("an ensemble takes no features", where="--features", hint=hint)
         from diffpref.run.calibrate import EnsembleJob
 
         asked = EnsembleJob(source=source, out=out, by=split, format=format, rows=rows, batch=batch)
@@ -106,21 +112,25 @@ def train_reward(
             seed=seed,
         ),
     )
-    _tell(_train(job, embedder, place), out, json)
+    _tell(_train(job, embedder, words(features), place), out, json)
 
 
-def _train(job: "RewardJob", embedder: str, device: str) -> dict[str, Any]:
-    from diffpref.rewards import load_scorer
+def _train(job: "RewardJob", embedder: str, features: list[str], device: str) -> dict[str, Any]:
+    from torch import device as torch_device
+
+    from diffpref.rewards import LoadOptions, load_scorer
+    from diffpref.rewards.heads.extras import load_extras
     from diffpref.run.train_reward import Watchers, train_reward
 
     scorer = load_scorer(embedder, device=device)
+    extras = load_extras(features, LoadOptions(device=torch_device(device)))
     with progress_bars() as bar:
         watch = Watchers(
             embedding=bar("embedding", "rows"),
             training=bar("training", "steps"),
             people=bar("new people", "draws"),
         )
-        return train_reward(job, scorer, watch)
+        return train_reward(job, scorer, watch, extras=extras)
 
 
 def _calibrate(job: "EnsembleJob", names: list[str], device: str) -> dict[str, Any]:

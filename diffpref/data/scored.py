@@ -41,6 +41,6 @@ def scored_votes(sources: Mapping[str, RecordSource], tables: Mapping[str, Label
             collect(found, row, keys, part)
     if not found.rows:
         raise no_pairs(sources, bad)
-    images = torch.tensor([values[key] for key in found.images])
+    images = torch.tensor([values[key] for key, _ in found.images])
     prompts = torch.zeros(len(found.prompts), images.shape[1])
     return Votes(pairs=to_pairs(found, images, prompts), parts=tuple(found.parts), bad=tuple(bad))

@@ -1,6 +1,7 @@
 """Votes of a data set as embedded pairs: every two images of a row, embedded once each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 
@@ -14,7 +15,9 @@ from diffpref.errors import DataError
 from diffpref.io import BadImage, open_image
 from diffpref.io.images import read_image_bytes
 from diffpref.rewards.heads.embeddings import EmbeddingStore, content_key
+from diffpref.rewards.heads.extras import ExtraStore
 from diffpref.rewards.heads.pairs import NOBODY, Pairs
+from diffpref.rewards.inputs import AnyImage
 from diffpref.rewards.scorer import Progress
 
 CHUNK = 64
@@ -32,9 +35,12 @@ class Votes:
 
 @dataclass
 class Collected:
-    """Pairs being collected: the names seen, each with its place, and rows that point to them."""
+    """Pairs being collected: the names seen, each with its place, and rows that point to them.
 
-    images: dict[bytes, int] = field(default_factory=dict)
+    A picture of two prompts is there once for each.
+    """
+
+    images: dict[tuple[bytes, int], int] = field(default_factory=dict)
     prompts: dict[str, int] = field(default_factory=dict)
     people: dict[str, int] = field(default_factory=dict)
     rows: list[tuple[int, int, int, int, float, float]] = field(default_factory=list)
@@ -44,6 +50,7 @@ class Collected:
 def read_votes(
     sources: Mapping[str, RecordSource],
     store: EmbeddingStore,
+    extras: Sequence[ExtraStore] = (),
     *,
     progress: Progress | None = None,
 ) -> Votes:
@@ -55,6 +62,7 @@ def read_votes(
     Args:
         sources: the parts of the source by name.
         store: where embeddings are kept; saved also when interrupted.
+        extras: where further features are kept; their columns follow the embeddings.
         progress: told after every few rows.
 
     Raises:
@@ -62,20 +70,25 @@ def read_votes(
     """
     found, bad, done = Collected(), [], 0
     total = _total(sources)
-    with store:
+    with ExitStack() as stack:
+        for each in {id(s): s for s in (store, *(extra.store for extra in extras))}.values():
+            stack.enter_context(each)
         for part, source in sources.items():
             rows = source.rows()
             while chunk := list(islice(rows, CHUNK)):
                 records = [row for row in chunk if not isinstance(row, BadRow)]
                 bad += [str(row) for row in chunk if isinstance(row, BadRow)]
-                for record, keys in _embedded(records, store, bad):
+                for record, keys in _embedded(records, store, extras, bad):
                     collect(found, record, keys, part)
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total)
     if not found.rows:
         raise no_pairs(sources, bad)
-    pairs = to_pairs(found, store.images(list(found.images)), store.prompts(list(found.prompts)))
+    texts = list(found.prompts)
+    items = [(key, texts[prompt]) for key, prompt in found.images]
+    columns = [store.images([key for key, _ in items]), *(each.rows(items) for each in extras)]
+    pairs = to_pairs(found, torch.cat(columns, dim=1), store.prompts(texts))
     return Votes(pairs=pairs, parts=tuple(found.parts), bad=tuple(bad))
 
 
@@ -86,22 +99,30 @@ def _total(sources: Mapping[str, RecordSource]) -> int | None:
 
 
 def _embedded(
-    records: Sequence[Record], store: EmbeddingStore, bad: list[str]
+    records: Sequence[Record],
+    store: EmbeddingStore,
+    extras: Sequence[ExtraStore],
+    bad: list[str],
 ) -> Iterator[tuple[Record, list[bytes]]]:
     """Yield the records whose images can be read, with their keys, once all are embedded."""
-    wanted, kept = {}, []
+    opened: dict[bytes, AnyImage] = {}
+    kept: list[tuple[Record, list[bytes]]] = []
     for record in records:
         try:
             files = [_bytes(image) for image in record.images]
             keys = [content_key(data) for data in files]
-            for key in store.missing(keys):
-                data = files[keys.index(key)]
-                wanted[key] = open_image(data, where=record.where)
+            items = [(key, record.prompt) for key in keys]
+            wanted = {key for extra in extras for key, _ in extra.missing(items)}
+            for key in wanted.union(store.missing(keys)):
+                opened[key] = open_image(files[keys.index(key)], where=record.where)
             kept.append((record, keys))
         except BadImage as error:
             bad.append(f"{record.where}: {error.code}: {error.reason}")
-    store.add_images(wanted)
+    store.add_images({key: opened[key] for key in store.missing(list(opened))})
     store.add_prompts([record.prompt for record, _ in kept])
+    asked = [(key, record.prompt) for record, keys in kept for key in keys]
+    for extra in extras:
+        extra.add([(key, prompt, opened[key]) for key, prompt in extra.missing(asked)])
     yield from kept
 
 
@@ -119,8 +140,8 @@ def collect(found: Collected, record: Record, keys: Sequence[bytes], part: str) 
     for one, two in combinations(range(len(keys)), 2):
         if keys[one] == keys[two]:
             continue
-        first = found.images.setdefault(keys[one], len(found.images))
-        second = found.images.setdefault(keys[two], len(found.images))
+        first = found.images.setdefault((keys[one], prompt), len(found.images))
+        second = found.images.setdefault((keys[two], prompt), len(found.images))
         share = _share(record.scores, one, two)
         found.rows.append((prompt, first, second, person, share, record.weight))
         found.parts.append(part)
@@ -141,7 +162,7 @@ def to_pairs(
     return Pairs(
         images=images,
         prompts=prompts,
-        keys=tuple(found.images),
+        keys=tuple(key for key, _ in found.images),
         texts=tuple(found.prompts),
         prompt=torch.tensor(columns[0]),
         first=torch.tensor(columns[1]),

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from diffpref.evaluate.judged import judged, reliability
-from diffpref.evaluate.known import Truth, attainable_taste, through_embedding
+from diffpref.evaluate.known import Truth, attainable_taste, through_features
 from diffpref.evaluate.reward_report import Contender, Findings
 from diffpref.evaluate.shots import Learn, Progress, learn_with, shots, with_people
 from diffpref.evaluate.taste import census, recovered
@@ -68,7 +68,7 @@ def measure(
         judges[f"{head.name}, without their votes"] = before.judge
     judges[f"{head.embedder.scorer} alone"] = own_scores
     if truth is not None:
-        judges |= _ceilings(truth, division)
+        judges |= _ceilings(truth, division, head)
     findings = Findings(
         contenders=[_contender(name, judge, test, known, by) for name, judge in judges.items()],
         history=fitted.history,
@@ -91,14 +91,14 @@ def _known(truth: Truth, test: Pairs) -> Known:
     return Known(truth=truth, asked=asked, chance=truth.probability(asked))
 
 
-def _ceilings(truth: Truth, division: Division) -> dict[str, Judge]:
+def _ceilings(truth: Truth, division: Division, head: Head) -> dict[str, Judge]:
     """Return who knows more than a head can: see `diffpref.evaluate.known`."""
     seen = division.support if len(division.support) else division.train
     votes = {name: seen.of(name) for name in division.test.voters()}
     return {
         "exact population": truth.everyone,
-        "exact taste, seen through the embedding": through_embedding(
-            truth, division.train, division.test
+        "exact taste, seen through the features": through_features(
+            truth, division.train, division.test, head.scales
         ).own,
         "attainable with these votes": _learn_exactly(truth)(votes),
         "exact own utility": truth.own,

@@ -18,6 +18,7 @@ from diffpref.data.records import BadRow, Record
 from diffpref.io import open_image
 from diffpref.io.images import read_image_bytes
 from diffpref.rewards.heads.embeddings import content_key
+from diffpref.rewards.heads.items import Items, Scales, features
 from diffpref.rewards.heads.pairs import Pairs
 from diffpref.rewards.inputs import to_pixels
 from diffpref.types import PerRow
@@ -37,6 +38,9 @@ CHUNK = 512
 STEPS = 40
 RIDGE = 10.0
 """Of the regression of attributes on embeddings, in standardised units."""
+
+Place = dict[tuple[bytes, str], int]
+"""Content key and prompt of a picture -> its row."""
 
 Taste = Float[Tensor, " a"]
 """Weights of the attributes; prompt fidelity, the last, weighs the same for everyone."""
@@ -74,9 +78,14 @@ class Truth:
 
 
 def read_truth(sources: Mapping[str, RecordSource], pairs: Pairs) -> Truth:
-    """Measure every picture of the bundled pairs; each has one prompt."""
-    place = {key: row for row, key in enumerate(pairs.keys)}
-    values = torch.full((len(place), 1 + len(population_taste())), torch.nan, dtype=torch.float64)
+    """Measure every picture of the bundled pairs for its prompt."""
+    place: Place = {}
+    for side in (pairs.first, pairs.second):
+        for row, prompt in zip(side.tolist(), pairs.prompt.tolist(), strict=True):
+            place[(pairs.keys[row], pairs.texts[prompt])] = row
+    values = torch.full(
+        (len(pairs.keys), 1 + len(population_taste())), torch.nan, dtype=torch.float64
+    )
     pending: list[tuple[int, Tensor, str]] = []
     for source in sources.values():
         for record in source.rows():
@@ -121,43 +130,43 @@ def attainable_taste(truth: Truth, votes: Pairs) -> Taste:
     return truth.population + torch.cat([offset.detach(), torch.zeros(1, dtype=torch.float64)])
 
 
-def through_embedding(truth: Truth, train: Pairs, test: Pairs) -> Truth:
-    """Return the truth with test pictures' attributes replaced by what the embedding shows.
+def through_features(truth: Truth, train: Pairs, test: Pairs, scales: Scales) -> Truth:
+    """Return the truth with test pictures' attributes replaced by what a head's features show.
 
-    That is a ridge regression of the exact attributes on the embedding and the cosine with the
+    That is a ridge regression of the exact attributes on all features and the cosine with the
     prompt, learned from the training pictures; other pictures' attributes become NaN.
     """
-    rows, inputs = _inputs(train)
+    rows, inputs = _inputs(train, scales)
     mean, spread = inputs.mean(dim=0), inputs.std(dim=0).clamp(min=1e-12)
     known = _with_one((inputs - mean) / spread)
     ridge = RIDGE * torch.eye(known.shape[1], dtype=torch.float64)
     slope = torch.linalg.solve(known.T @ known + ridge, known.T @ truth.values[rows])
     values = torch.full_like(truth.values, torch.nan)
-    rows, inputs = _inputs(test)
+    rows, inputs = _inputs(test, scales)
     values[rows] = _with_one((inputs - mean) / spread) @ slope
     return replace(truth, values=values)
 
 
-def _inputs(pairs: Pairs) -> tuple[Int[Tensor, " m"], Float[Tensor, "m f"]]:
-    """Return the pictures in use, each once, with what an embedding says of them."""
+def _inputs(pairs: Pairs, scales: Scales) -> tuple[Int[Tensor, " m"], Float[Tensor, "m f"]]:
+    """Return the pictures in use, each once, with what a head reads of them."""
     rows = torch.cat([pairs.first, pairs.second])
     prompt = torch.full((len(pairs.images),), -1, dtype=torch.long)
     prompt[rows] = pairs.prompt.repeat(2)
     rows = rows.unique()
-    image, text = pairs.images[rows].double(), pairs.prompts[prompt[rows]].double()
-    return rows, torch.cat([image, (image * text).sum(dim=1, keepdim=True)], dim=1)
+    found = features(Items(image=pairs.images[rows], prompt=pairs.prompts[prompt[rows]]), scales)
+    return rows, torch.cat([found.image, found.base[:, None]], dim=1).double()
 
 
 def _with_one(values: Float[Tensor, "m f"]) -> Float[Tensor, "m g"]:
     return torch.cat([values, torch.ones(len(values), 1, dtype=values.dtype)], dim=1)
 
 
-def _pictures(record: Record, place: Mapping[bytes, int]) -> list[tuple[int, Tensor, str]]:
+def _pictures(record: Record, place: Place) -> list[tuple[int, Tensor, str]]:
     found: list[tuple[int, Tensor, str]] = []
     for image in record.images:
         content = image.content
         data = content if isinstance(content, bytes) else read_image_bytes(content)
-        row = place.get(content_key(data))
+        row = place.get((content_key(data), record.prompt))
         if row is not None:
             pixels = to_pixels(open_image(data, where=record.where))[0]
             found.append((row, pixels, record.prompt))

@@ -18,6 +18,7 @@ from diffpref.io import write_json
 from diffpref.rewards import LoadedScorer
 from diffpref.rewards.heads.division import By, Division, divide
 from diffpref.rewards.heads.embeddings import EmbeddingStore
+from diffpref.rewards.heads.extras import Extra, open_extras
 from diffpref.rewards.heads.files import save_head
 from diffpref.rewards.heads.fit import fit_head
 from diffpref.rewards.heads.head import EmbedderRef
@@ -55,7 +56,11 @@ class Watchers:
 
 
 def train_reward(
-    job: RewardJob, scorer: LoadedScorer, watch: Watchers | None = None
+    job: RewardJob,
+    scorer: LoadedScorer,
+    watch: Watchers | None = None,
+    *,
+    extras: Sequence[Extra] = (),
 ) -> dict[str, Any]:
     """Train a head, measure it, and write head.json, head.safetensors, report.json, report.html.
 
@@ -63,6 +68,7 @@ def train_reward(
         job: what to train.
         scorer: the embedder, which has two towers.
         watch: who is told.
+        extras: what else the head reads of a picture.
 
     Returns:
         What report.json holds.
@@ -75,11 +81,16 @@ def train_reward(
     began = time.monotonic()
     sources = parts_of(job.source, job.format, job.rows)
     store = EmbeddingStore(job.cache, scorer, batch=job.batch)
-    votes = read_votes(sources, store, progress=tell.embedding)
+    opened = open_extras(extras, store, batch=job.batch)
+    votes = read_votes(sources, store, opened, progress=tell.embedding)
     embedded = time.monotonic()
     division = divide(votes.pairs, votes.parts, job.by)
     require_votes(division, job.source, job.by)
-    embedder = EmbedderRef(scorer=scorer.info.id, fingerprint=store.fingerprint)
+    embedder = EmbedderRef(
+        scorer=scorer.info.id,
+        fingerprint=store.fingerprint,
+        extras=tuple(each.ref for each in opened),
+    )
     fitted = fit_head(
         job.head,
         division.train,
@@ -162,13 +173,18 @@ def _shots(found: Sequence[Shot]) -> list[dict[str, Any]]:
     return [{"votes": each.votes, **asdict(each.judged)} for each in found]
 
 
+def _read(embedder: Mapping[str, Any]) -> str:
+    """Return the names of all that a head reads."""
+    return ", ".join([embedder["scorer"], *(each["name"] for each in embedder["extras"])])
+
+
 def _report(job: RewardJob, summary: Mapping[str, Any], findings: Findings) -> None:
     pairs, people = summary["pairs"], summary["people"]
     new = "new people" if job.by == "user" else "new prompts of known people"
     write_reward_report(
         job.out / REPORT,
         findings,
-        title=f"{job.head} on {summary['embedder']['scorer']}",
+        title=f"{job.head} on {_read(summary['embedder'])}",
         lead=f"{pairs['train']} votes of {people['train']} people to train, {pairs['test']} votes "
         f"of {people['test']} people to test: {new}.",
         note=f"Seed {job.fit.seed}, best at step {summary['best_step']} of {job.fit.steps}, "

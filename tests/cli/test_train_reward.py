@@ -120,3 +120,19 @@ def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
     for name in ("groups", "width", "steps", "lr", "ridge", "spread", "margin", "seed"):
         assert said[name] == getattr(settings, name), name
     assert said["label_smoothing"] == settings.smoothing
+
+
+def test_a_head_reads_further_scorers_and_scores_with_them_again(
+    cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "head")
+    told = ("--features", "warmth,world-fidelity", "--cache", cache, *QUICK)
+    code, found, _ = run(capsys, "builtin:pairs", "--out", out, *told)
+    assert code == 0
+    assert [each["name"] for each in found["embedder"]["extras"]] == ["warmth", "world-fidelity"]
+    assert "warmth" in (tmp_path / "head" / "report.html").read_text()
+    head = load_head(out)
+    assert (head.shape.d, head.shape.prompt) == (66, 64)
+    code, _, err = run(capsys, "builtin:pairs", "--out", out + "2", *told, "--head", "ensemble")
+    assert code == 2
+    assert "an ensemble takes no features" in err

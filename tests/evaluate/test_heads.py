@@ -15,7 +15,7 @@ from diffpref.data.votes import read_votes
 from diffpref.evaluate.figure import Curve, figure
 from diffpref.evaluate.heads import measure, own_scores
 from diffpref.evaluate.judged import judged
-from diffpref.evaluate.known import Truth, attainable_taste, read_truth, through_embedding
+from diffpref.evaluate.known import Truth, attainable_taste, read_truth, through_features
 from diffpref.evaluate.reward_report import Findings, figures, write_reward_report
 from diffpref.evaluate.shots import shots
 from diffpref.evaluate.taste import census, recovered
@@ -25,6 +25,7 @@ from diffpref.rewards.heads.division import divide
 from diffpref.rewards.heads.embeddings import EmbeddingStore, fingerprint
 from diffpref.rewards.heads.fit import fit_head
 from diffpref.rewards.heads.head import EmbedderRef
+from diffpref.rewards.heads.items import scales_of
 from diffpref.rewards.heads.pairs import Pairs
 from diffpref.rewards.heads.settings import FitSettings
 from diffpref.rewards.inputs import to_pixels
@@ -87,7 +88,9 @@ def test_everybody_knows_less_than_the_voter(world: tuple[Pairs, list[str], Trut
     division = divide(pairs, parts, "user")
     asked = census(division.test, division.test.voters())
     chance = truth.probability(asked)
-    seen = through_embedding(truth, division.train, division.test)
+    seen = through_features(
+        truth, division.train, division.test, scales_of(division.train.sides()[0])
+    )
     votes = {name: division.support.of(name) for name in division.test.voters()}
     tastes = {name: attainable_taste(truth, mine) for name, mine in votes.items()}
     reached = {
@@ -204,7 +207,7 @@ def test_a_head_is_measured_beside_what_anybody_could_reach(findings: Findings) 
         "lore, without their votes",
         "world-reward alone",
         "exact population",
-        "exact taste, seen through the embedding",
+        "exact taste, seen through the features",
         "attainable with these votes",
         "exact own utility",
     ]

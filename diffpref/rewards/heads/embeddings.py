@@ -1,4 +1,4 @@
-"""Embeddings computed once per picture and prompt, kept in one file per scorer and its weights."""
+"""Embeddings and scores computed once, kept in one file per scorer and its weights."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from diffpref.rewards.inputs import AnyImage
 from diffpref.rewards.scorer import LoadedScorer
 
 KEY_BYTES = 16
-TABLES = ("images", "prompts")
+TABLES = ("images", "prompts", "scores")
 
 
 def fingerprint(info: ScorerInfo) -> str:
@@ -58,6 +58,11 @@ class EmbeddingStore:
         if self.path.exists():
             self._load()
 
+    @property
+    def width(self) -> int:
+        """Return how many numbers an image embedding has; one must be here."""
+        return len(self._rows["images"][0])
+
     def missing(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return the pictures that are not here yet, each once."""
         return [key for key in dict.fromkeys(keys) if key not in self._keys["images"]]
@@ -78,6 +83,26 @@ class EmbeddingStore:
             part = wanted[start : start + self._batch]
             self._keep("prompts", part, self._scorer.embed_prompts([new[key] for key in part]))
 
+    def unscored(self, items: Sequence[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+        """Return the pictures, with their prompts, that have no score yet, each once."""
+        return [
+            item
+            for item in dict.fromkeys(items)
+            if self._score_key(*item) not in self._keys["scores"]
+        ]
+
+    def add_scores(self, items: Sequence[tuple[bytes, str, AnyImage]]) -> None:
+        """Score decoded pictures for their prompts; those that are here are left alone."""
+        new = {(key, prompt): image for key, prompt, image in items}
+        # A scorer that reads no prompt scores a picture once, whatever it was asked for.
+        once = {self._score_key(*item): item for item in self.unscored(list(new))}
+        wanted = list(once.values())
+        for start in range(0, len(wanted), self._batch):
+            part = wanted[start : start + self._batch]
+            pictures, prompts = [new[item] for item in part], [prompt for _, prompt in part]
+            found = self._scorer.score(pictures, prompts, batch_size=self._batch).values
+            self._keep("scores", [self._score_key(*item) for item in part], found[:, None])
+
     def images(self, keys: Sequence[bytes]) -> Float[Tensor, "n d"]:
         """Return the embeddings of pictures that were added, float32."""
         return self._take("images", keys)
@@ -85,6 +110,10 @@ class EmbeddingStore:
     def prompts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Return the embeddings of prompts that were added, float32."""
         return self._take("prompts", [content_key(text.encode()) for text in texts])
+
+    def scores(self, items: Sequence[tuple[bytes, str]]) -> Float[Tensor, "n 1"]:
+        """Return the scores of pictures, with their prompts, that were added, float32."""
+        return self._take("scores", [self._score_key(*item) for item in items])
 
     def save(self) -> None:
         """Write the file if anything is new.
@@ -110,6 +139,9 @@ class EmbeddingStore:
 
     def __exit__(self, *_: object) -> None:
         self.save()
+
+    def _score_key(self, key: bytes, prompt: str) -> bytes:
+        return content_key(key + prompt.encode()) if self._scorer.info.needs_prompt else key
 
     def _keep(self, table: str, keys: Sequence[bytes], found: Float[Tensor, "n d"]) -> None:
         for key, row in zip(keys, found, strict=True):

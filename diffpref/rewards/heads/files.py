@@ -1,6 +1,7 @@
 """A head on disk: head.json says what it is, head.safetensors holds its numbers; no pickle."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +11,10 @@ from torch import Tensor
 from diffpref.errors import DataError, nearest
 from diffpref.io import BadText, load_weights, read_json, save_tensors, write_json
 from diffpref.rewards.heads import HEADS
-from diffpref.rewards.heads.head import EmbedderRef, Head
+from diffpref.rewards.heads.head import EmbedderRef, ExtraRef, Head
 from diffpref.rewards.heads.kind import Shape
 
-SCHEMA = "diffpref-head/1"
+SCHEMA = "diffpref-head/2"
 ABOUT, NUMBERS = "head.json", "head.safetensors"
 
 
@@ -37,8 +38,8 @@ def save_head(folder: Path | str, head: Head) -> None:
     about = {
         "schema": SCHEMA,
         "head": head.name,
-        "embedder": {"scorer": head.embedder.scorer, "fingerprint": head.embedder.fingerprint},
-        "shape": {"d": head.shape.d, "groups": head.shape.groups, "width": head.shape.width},
+        "embedder": asdict(head.embedder),
+        "shape": asdict(head.shape),
         "temperature": head.temperature,
         "people": list(head.people),
         "numbers_sha256": sha256((root / NUMBERS).read_bytes()).hexdigest(),
@@ -61,11 +62,8 @@ def load_head(folder: Path | str) -> Head:
     try:
         return Head(
             name=_known(str(about["head"]), root / ABOUT),
-            shape=Shape(**{name: int(about["shape"][name]) for name in ("d", "groups", "width")}),
-            embedder=EmbedderRef(
-                scorer=str(about["embedder"]["scorer"]),
-                fingerprint=str(about["embedder"]["fingerprint"]),
-            ),
+            shape=Shape(**{each.name: int(about["shape"][each.name]) for each in fields(Shape)}),
+            embedder=_embedder(about["embedder"]),
             scales=_under("scales/", numbers),
             shared=_under("shared/", numbers),
             people=tuple(str(name) for name in about["people"]),
@@ -87,6 +85,18 @@ def _about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise DataError(f"is no head ({SCHEMA})", where=str(path), hint="train the head again")
     return cast(dict[str, Any], about)
+
+
+def _embedder(told: Mapping[str, Any]) -> EmbedderRef:
+    extras = [
+        ExtraRef(
+            name=str(each["name"]), width=int(each["width"]), fingerprint=str(each["fingerprint"])
+        )
+        for each in told["extras"]
+    ]
+    return EmbedderRef(
+        scorer=str(told["scorer"]), fingerprint=str(told["fingerprint"]), extras=tuple(extras)
+    )
 
 
 def _known(name: str, path: Path) -> str:

@@ -98,7 +98,9 @@ def _objective(head: Head, rows: Pairs, settings: FitSettings, count: int) -> Fl
     prior = (head.offsets / settings.spread).square().sum()
     for name, value in head.shared.items():
         if name != "base" and name not in head.kind.free:
-            prior = prior + settings.ridge * value.square().sum()
+            each = value.square().sum()
+            of = head.shape.groups if name in head.kind.averaged else 1
+            prior = prior + settings.ridge / of * each
     return (rows.weight * loss).sum() / rows.weight.sum() + prior / (2 * count)
 
 

@@ -1,7 +1,7 @@
 r"""General Preference Model: a preference that need not be transitive (2410.02197).
 
     s_u(x > y | c) = sum_k lambda_k (x_2k y_2k+1 - x_2k+1 y_2k),     lambda = softmax(G c + w_u)
-    P(x > y) = sigma( s / tau + a (s_x - s_y) ),                     tau = 0.1
+    P(x > y) = sigma( s / tau + a (s_x - s_y) ),                     tau = 0.1 / K
 
 x_1..x_2K is v(x) = A e_x + b, scaled to length 1. s is odd under exchange, so s(x > x) = 0, and in
 general no reward per picture gives it.
@@ -9,7 +9,8 @@ general no reward per picture gives it.
 Departs from the paper: a person's weights w_u enter the gate lambda, which in the paper depends on
 the prompt only; v reads the picture only, and has a bias b, which a language model's last state
 holds by itself and without which v could not order pictures in a line; the difference of the
-scorer's own scores is added.
+scorer's own scores is added; tau is divided by K, since K planes that share length 1 and a gate
+evenly have |s| <= 1 / K: with tau = 0.1 alone nobody could be surer than log odds of 10 / K.
 """
 
 import torch
@@ -39,7 +40,7 @@ def start(shape: Shape, rng: Generator) -> dict[str, Tensor]:
         "everyone": torch.zeros(shape.groups),
         "value": normal(rng, shape.d, 2 * shape.groups, scale=SMALL * shape.d**-0.5),
         "bias": torch.tensor([1.0, 0.0]).repeat(shape.groups),
-        "gate": torch.zeros(shape.d, shape.groups),
+        "gate": torch.zeros(shape.prompt, shape.groups),
     }
 
 
@@ -60,7 +61,7 @@ def score(shared: Shared, first: Features, second: Features, weights: Weights) -
 def logit(shared: Shared, first: Features, second: Features, weights: Weights) -> PerRow:
     """Return s / tau plus the difference of the scorer's own scores."""
     own = own_score(shared, first) - own_score(shared, second)
-    return score(shared, first, second, weights) / TAU + own
+    return score(shared, first, second, weights) * weights.shape[1] / TAU + own
 
 
 GPM = HeadKind(
@@ -70,4 +71,5 @@ GPM = HeadKind(
     reward=None,
     logit=logit,
     free=frozenset({"everyone", "bias"}),
+    averaged=frozenset({"value"}),
 )

@@ -14,16 +14,37 @@ from diffpref.rewards.heads.kind import HeadKind, Shape, Shared, Weights
 from diffpref.rewards.heads.pairs import NOBODY, Pairs
 from diffpref.types import PerRow
 
+EMBEDDING = "@embedding"
+"""After the name of a further scorer whose image embedding is read, not its score."""
+
 CHUNK = 8192
 """Rows judged at once, so that features of a large data set are never in memory together."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraRef:
+    """A further scorer a head reads: its name in `--features`, how many numbers, and a hash."""
+
+    name: str
+    width: int
+    fingerprint: str
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is an embedding, not a score."""
+        return self.name.endswith(EMBEDDING)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbedderRef:
-    """Whose embeddings a head reads: the scorer's id, and a hash of its weights and reading."""
+    """Whose embeddings a head reads: the scorer's id, and a hash of its weights and reading.
+
+    extras: what else it reads of a picture, in the order of the columns after the embedding.
+    """
 
     scorer: str
     fingerprint: str
+    extras: tuple[ExtraRef, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +73,13 @@ class Head:
     def reward(
         self,
         image_embeddings: Float[Tensor, "n d"],
-        prompt_embeddings: Float[Tensor, "n d"],
+        prompt_embeddings: Float[Tensor, "n p"],
         user: str | None = None,
     ) -> PerRow:
         """Return what pictures are worth to a person; a difference is the log odds of a choice.
 
         Args:
-            image_embeddings: as the embedder gives them.
+            image_embeddings: as the embedder gives them, and then as its extras do.
             prompt_embeddings: of each picture's prompt.
             user: one of `people`; None is everyone.
 

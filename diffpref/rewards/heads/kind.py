@@ -24,12 +24,14 @@ LogitOf = Callable[[Shared, Features, Features, Weights], PerRow]
 class Shape:
     """Sizes of a head.
 
-    d: width of an embedding.
+    d: numbers a picture has: its embedding, then its further features.
+    prompt: width of an embedding.
     groups: k, how many bases, prototypes, planes or experts it has.
     width: of the space of PAL's ideal points.
     """
 
     d: int
+    prompt: int
     groups: int
     width: int
 
@@ -46,6 +48,8 @@ class HeadKind:
             exchange of the two.
         personal: whether people have weights of their own.
         free: names of shared numbers without a prior towards zero.
+        averaged: names of shared numbers that are K of a kind, one for each group: their prior is
+            of the mean of K squares, so that what all have in common weighs as one taste, not K.
     """
 
     summary: str
@@ -55,6 +59,7 @@ class HeadKind:
     logit: LogitOf
     personal: bool = True
     free: frozenset[str] = frozenset({"everyone"})
+    averaged: frozenset[str] = frozenset()
 
 
 def difference(reward: RewardOf) -> LogitOf:

@@ -47,4 +47,5 @@ LORE = HeadKind(
     start=start,
     reward=reward,
     logit=difference(reward),
+    averaged=frozenset({"basis"}),
 )

@@ -28,7 +28,7 @@ def start(shape: Shape, rng: Generator) -> dict[str, Tensor]:
     return {
         "everyone": torch.zeros(shape.groups),
         "experts": normal(rng, shape.d, shape.groups, scale=SMALL),
-        "router": torch.zeros(shape.d, shape.groups),
+        "router": torch.zeros(shape.prompt, shape.groups),
     }
 
 
@@ -60,4 +60,5 @@ MIXTURE = HeadKind(
     start=start,
     reward=reward,
     logit=logit,
+    averaged=frozenset({"experts"}),
 )

@@ -53,7 +53,7 @@ def start_a(shape: Shape, rng: Generator) -> dict[str, Tensor]:
 
 
 def start_b(shape: Shape, rng: Generator) -> dict[str, Tensor]:
-    maps = torch.zeros(shape.groups, shape.d, shape.width)
+    maps = torch.zeros(shape.groups, shape.prompt, shape.width)
     return {**start_a(shape, rng), "maps": maps}
 
 

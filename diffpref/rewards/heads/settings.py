@@ -17,12 +17,12 @@ class FitSettings:
     every: steps between looks at the validation pairs; the best look is kept.
     """
 
-    groups: int = 8
+    groups: int = 16
     width: int = 16
     steps: int = 600
     batch: int = 512
-    lr: float = 0.01
-    ridge: float = 100.0
+    lr: float = 0.03
+    ridge: float = 30.0
     spread: float = 1.5
     margin: float = 0.0
     smoothing: float = 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffpref.draws import generator
 from diffpref.rewards.heads import HEADS
 from diffpref.rewards.heads.head import EmbedderRef, Head
-from diffpref.rewards.heads.items import Items, cosine, scales_of
+from diffpref.rewards.heads.items import Block, Items, cosine, scales_of
 from diffpref.rewards.heads.kind import Shape
 from diffpref.rewards.heads.pairs import Pairs
 from diffpref.rewards.heads.settings import FitSettings
@@ -30,8 +30,14 @@ def start_head(
     The scorer may have been tuned on the very votes of `train`; there it looks better than it is.
     """
     kind = HEADS[name]
-    shape = Shape(d=train.images.shape[1], groups=settings.groups, width=settings.width)
-    scales = scales_of(_both(*train.rows(torch.arange(min(len(train), MOST))).sides()))
+    shape = Shape(
+        d=train.images.shape[1],
+        prompt=train.prompts.shape[1],
+        groups=settings.groups,
+        width=settings.width,
+    )
+    blocks = [Block(width=each.width, saturates=not each.embeds) for each in embedder.extras]
+    scales = scales_of(_both(*train.rows(torch.arange(min(len(train), MOST))).sides()), blocks)
     first, second = unseen.rows(torch.arange(min(len(unseen), MOST))).sides()
     own = (cosine(first) - cosine(second)) / scales["base.spread"]
     base = torch.full((), best_scale(own, unseen.share[: len(own)]))

@@ -91,7 +91,7 @@ def random_shared(name: str, shape: Shape, rng: torch.Generator) -> dict[str, Te
 def random_head(name: str, pairs: Pairs, people: Mapping[str, Tensor] | None = None) -> Head:
     """Return an untrained head with random numbers on the scales of some pairs."""
     rng = torch.Generator().manual_seed(5)
-    shape = Shape(d=pairs.images.shape[1], groups=3, width=4)
+    shape = Shape(d=pairs.images.shape[1], prompt=pairs.prompts.shape[1], groups=3, width=4)
     known = people or {}
     k = 3 if HEADS[name].personal else 0
     rows = [known[each] for each in known]

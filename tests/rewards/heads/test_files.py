@@ -1,6 +1,7 @@
 """A head's folder: bit-equal round trip, and every kind of damage named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from diffpref.errors import DataError, UnsafeFileError, UsageError
 from diffpref.io import save_tensors
 from diffpref.rewards.heads import HEADS
 from diffpref.rewards.heads.files import ABOUT, NUMBERS, load_head, save_head
+from diffpref.rewards.heads.head import ExtraRef
 from diffpref.rewards.heads.pairs import Pairs
 from tests.rewards.heads.conftest import random_head
 
@@ -18,6 +20,11 @@ from tests.rewards.heads.conftest import random_head
 def test_a_head_comes_back_bit_for_bit(name: str, some_pairs: Pairs, tmp_path: Path) -> None:
     people = {"ä/1": torch.tensor([0.1, 0.2, 0.3])} if HEADS[name].personal else None
     head = random_head(name, some_pairs, people)
+    extras = (
+        ExtraRef(name="warmth", width=1, fingerprint="ab"),
+        ExtraRef(name="pickscore@embedding", width=1024, fingerprint="cd"),
+    )
+    head = replace(head, embedder=replace(head.embedder, extras=extras))
     save_head(tmp_path / "head", head)
     back = load_head(tmp_path / "head")
     assert (back.name, back.shape, back.embedder) == (head.name, head.shape, head.embedder)

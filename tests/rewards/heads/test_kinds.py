@@ -1,17 +1,18 @@
 """Every head against its formula written again: plain loops in float64, and its laws."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from diffpref.rewards.heads import HEADS, gpm, mixture, pal
-from diffpref.rewards.heads.items import Features, Items, features, scales_of
+from diffpref.rewards.heads.items import Block, Features, Items, features, scales_of
 from diffpref.rewards.heads.kind import Shape, simplex
 from tests.rewards.heads.conftest import D, random_features, random_shared, unit
 
-SHAPE = Shape(d=D, groups=3, width=4)
+SHAPE = Shape(d=D, prompt=D, groups=3, width=4)
 N = 7
 
 
@@ -102,7 +103,7 @@ def test_the_general_preference_is_its_formula() -> None:
         )
         own = float(shared["base"]) * float(one.base[i] - two.base[i])
         assert float(HEADS["gpm"].logit(shared, one, two, weights)[i]) == pytest.approx(
-            s / 0.1 + own, abs=1e-9
+            3 * s / 0.1 + own, abs=1e-9
         )
 
 
@@ -213,5 +214,29 @@ def test_features_are_standardised_over_the_pictures_that_set_the_scale() -> Non
         spread = float((image * prompt).sum(dim=1).std(correction=0))
         assert float(found.base[i]) == pytest.approx(own / spread, rel=1e-4, abs=1e-5)
     assert float(found.image.mean(dim=0).abs().max()) < 1e-5
-    assert torch.allclose(found.image.std(dim=0, correction=0)[[0, 1, 3]], torch.ones(3), atol=1e-4)
+    whole = torch.full((3,), D**-0.5)
+    assert torch.allclose(found.image.std(dim=0, correction=0)[[0, 1, 3]], whole, atol=1e-4)
+    assert torch.allclose(found.prompt.std(dim=0, correction=0)[:3], whole, atol=1e-4)
     assert float(found.image[:, 2].abs().max()) < 1e-5
+
+
+def test_a_score_weighs_as_much_as_a_whole_embedding_and_saturates() -> None:
+    rng = torch.Generator().manual_seed(11)
+    score, other = 7 + 2 * torch.randn(50, 1, generator=rng), unit(rng, 50, 4)
+    items = Items(image=torch.cat([unit(rng, 50), score, other], dim=1), prompt=unit(rng, 50))
+    blocks = [Block(width=1, saturates=True), Block(width=4, saturates=False)]
+    scales = scales_of(items, blocks)
+    found = features(items, scales)
+    mean = sum(score[:, 0].tolist()) / 50
+    spread = math.sqrt(sum((value - mean) ** 2 for value in score[:, 0].tolist()) / 50)
+    for i in range(50):
+        expected = math.tanh((float(score[i, 0]) - mean) / spread) / 0.628
+        assert float(found.image[i, D]) == pytest.approx(expected, abs=1e-4)
+    each = found.image.square().mean(dim=0)
+    assert float(each[:D].sum()) == pytest.approx(1, abs=1e-4)
+    assert float(each[D + 1 :].sum()) == pytest.approx(1, abs=1e-4)
+    assert 0.8 < float(each[D]) < 1.2
+    far = replace(items, image=items.image + 1e6 * torch.eye(D + 5)[D])
+    assert float(features(far, scales).image[:, D].max()) == pytest.approx(1 / 0.628)
+    # the scorer's own score does not see what follows the embedding
+    assert torch.equal(features(far, scales).base, found.base)
