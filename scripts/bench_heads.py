@@ -15,6 +15,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ from diffpref.rewards.heads.pairs import Pairs
 from diffpref.rewards.heads.settings import FitSettings
 
 SEEDS = (0, 1, 2)
+SPLITS: tuple[By, ...] = ("user", "prompt")
+CAUSES = ("given", "tuned", "unseen")
 VOTES = (45, 450)
 """Votes of each person the head is trained on; the bundled pairs hold 45."""
 
@@ -288,32 +292,24 @@ def _in_part(world: World, part: str) -> torch.Tensor:
 
 def jobs(worlds: dict[str, World]) -> Iterator[Job]:
     """Yield all there is to measure."""
-    polls = {name: make_poll(world) for name, world in worlds.items()}
-    for seed in SEEDS:
-        for name, poll in polls.items():
-            for each in VOTES:
-                yield (
-                    f"ceilings/{name}-{each}-{seed}",
-                    lambda p=poll, e=each, s=seed: ceilings(p, e, s),
-                )
-                for head in HEADS:
-                    yield (
-                        f"polled/{name}-{head}-{each}-{seed}",
-                        lambda p=poll, h=head, e=each, s=seed: polled(p, h, e, s),
-                    )
-            for head in ("bradley-terry", "lore"):
-                for where in ("given", "tuned", "unseen") if name == "embedding" else ():
-                    yield (
-                        f"causes/{name}-{head}-{where}-{seed}",
-                        lambda p=poll, h=head, w=where, s=seed: caused(p, h, w, s),
-                    )
-        for split in ("user", "prompt"):
-            for name, world in worlds.items():
-                for head in HEADS:
-                    yield (
-                        f"bundled/{name}-{head}-{split}-{seed}",
-                        lambda w=world, h=head, b=split, s=seed: bundled(w, h, b, s),
-                    )
+    polls = [make_poll(world) for world in worlds.values()]
+    for seed, poll in product(SEEDS, polls):
+        yield from _polled(poll, seed)
+    for seed, split, world, head in product(SEEDS, SPLITS, worlds.values(), HEADS):
+        where = f"bundled/{world.name}-{head}-{split}-{seed}"
+        yield where, partial(bundled, world, head, split, seed)
+
+
+def _polled(poll: Poll, seed: int) -> Iterator[Job]:
+    name = poll.world.name
+    for each in VOTES:
+        yield f"ceilings/{name}-{each}-{seed}", partial(ceilings, poll, each, seed)
+    for head, each in product(HEADS, VOTES):
+        yield f"polled/{name}-{head}-{each}-{seed}", partial(polled, poll, head, each, seed)
+    for head, where in product(
+        ("bradley-terry", "lore"), CAUSES if not poll.world.ref.extras else ()
+    ):
+        yield f"causes/{head}-{where}-{seed}", partial(caused, poll, head, where, seed)
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ def _share(scores: Sequence[float], one: int, two: int) -> float:
 
 
 def to_pairs(
-    found: Collected, images: Float[Tensor, "i d"], prompts: Float[Tensor, "p d"]
+    found: Collected, images: Float[Tensor, "i d"], prompts: Float[Tensor, "p e"]
 ) -> Pairs:
     """Return what was collected as pairs over two tables, in the order names were first seen."""
     columns = list(zip(*found.rows, strict=True))

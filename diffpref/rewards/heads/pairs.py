@@ -16,7 +16,7 @@ NOBODY = -1
 class Pairs:
     """Votes, one row each, on two pictures of one prompt.
 
-    images, prompts: embeddings; keys: the pictures' content keys; texts: the prompts themselves.
+    images, prompts: as in `Items`; keys: the pictures' content keys; texts: the prompts themselves.
     prompt, first, second: rows of those tables.
     person: place in `people`, or NOBODY.
     share: the first picture's share of the vote: 1, 0, or 1/2 for a tie.
@@ -24,7 +24,7 @@ class Pairs:
     """
 
     images: Float[Tensor, "i d"]
-    prompts: Float[Tensor, "p d"]
+    prompts: Float[Tensor, "p e"]
     keys: tuple[bytes, ...]
     texts: tuple[str, ...]
     prompt: Int[Tensor, " n"]

@@ -1,5 +1,6 @@
 """Further scorers that a head reads: read once, kept by content, and read again when it scores."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from diffpref.rewards.heads.files import save_head
 from diffpref.rewards.heads.head import EmbedderRef, ExtraRef, Head
 from diffpref.rewards.heads.items import Block, Items, scales_of
 from diffpref.rewards.heads.scoring import head_model, load_head_scorer
+from diffpref.rewards.info import ScorerInfo
+from diffpref.rewards.sight import Seen
 from diffpref.types import PerRow
 from tests.data.makers import pair
 from tests.data.test_votes import source_of
@@ -24,21 +27,34 @@ from tests.rewards.conftest import PROMPTS
 from tests.rewards.heads.conftest import pairs_of, random_head
 from tests.rewards.heads.test_embeddings import INFO, Toy
 
+SIGHT = Seen(id="none", look=lambda pixels: pixels)
 NAMES = ("warmth", "world-reward@embedding", "world-reward")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge(Toy):
+class Judge:
     """Scores a picture by its red and the length of its prompt, and counts what it is asked."""
 
+    info: ScorerInfo = INFO
     asked: list[str] = field(default_factory=list)
     silent: str = "nothing"
+    sight: Seen = SIGHT
 
-    def judge(self, pixels: Tensor, prompts: tuple[str, ...], /) -> PerRow:
+    def judge(self, seen: Tensor, prompts: tuple[str, ...], /) -> PerRow:
         self.asked.extend(prompts)
         length = torch.tensor([float(len(prompt)) for prompt in prompts])
         said = torch.tensor([prompt != self.silent for prompt in prompts])
-        return torch.where(said, pixels[:, 0].mean(dim=(1, 2)) + length, torch.nan)
+        return torch.where(said, seen[:, 0].mean(dim=(1, 2)) + length, torch.nan)
+
+    def embed_seen(self, seen: Tensor, /) -> Tensor:
+        return Toy().embed_seen(seen)
+
+    def overlong(self, prompts: Sequence[str], /) -> list[bool]:
+        return [False] * len(prompts)
+
+    def to(self, device: torch.device | None, dtype: torch.dtype | None, /) -> "Judge":
+        del device, dtype
+        return self
 
 
 def judge(**told: object) -> Judge:
