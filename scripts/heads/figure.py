@@ -1,21 +1,16 @@
-"""Draws what heads found of the bundled people's tastes, from what bench_heads.py measured.
-
-    python scripts/plot_taste.py docs/benchmarks/heads.json docs/images/recovered-taste.png
+"""Draws what heads found of the bundled people's tastes, beside the truth.
 
 One panel for each feature set, one dot for each person and attribute: how a person's weight differs
 from everyone's mean, in truth (across) and as the head shows it (up).
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffpref.io import png_bytes, write_atomic
+from diffpref.io import png_bytes
 
 HEAD, VOTES, SEED = "pal-b", 450, 0
 SIDE, GAP, TOP, REACH = 300, 20, 44, 2.0
@@ -55,15 +50,3 @@ def draw(polled: list[dict[str, Any]]) -> bytes:
     for place, found in enumerate(which):
         panel(pen, GAP + place * (SIDE + GAP), found)
     return png_bytes(image, {"what": f"personal taste, {HEAD}, {VOTES} votes a person"})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("numbers", type=Path)
-    parser.add_argument("out", type=Path)
-    asked = parser.parse_args()
-    write_atomic(asked.out, draw(json.loads(asked.numbers.read_text())["polled"]))
-
-
-if __name__ == "__main__":
-    main()
