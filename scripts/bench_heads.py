@@ -1,4 +1,4 @@
-"""Measures every head of train-reward on three feature sets, on the bundled people's votes and more.
+"""Measures every head of train-reward on three feature sets, on the bundled votes and more.
 
     python -m scripts.bench_heads --work FOLDER --out docs/benchmarks/heads.json
 
