@@ -15,7 +15,8 @@ from diffpref.rewards.heads.pairs import Pairs
 from diffpref.rewards.heads.settings import FitSettings
 from tests.rewards.heads.conftest import REF, D, accuracy, planted
 
-FAST = FitSettings(groups=3, width=3, steps=200, batch=512, lr=0.05, ridge=0.15, every=50)
+# numbers of an embedding are divided by the root of its width D: steps grow by it, priors by D
+FAST = FitSettings(groups=3, width=3, steps=200, batch=512, lr=0.12, ridge=1 / D, every=50)
 
 
 def fit(name: str, train: Pairs, settings: FitSettings = FAST) -> Fitted:
