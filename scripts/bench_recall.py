@@ -43,6 +43,7 @@ def build(root: Path, name: str, *, recall: bool) -> tuple[Assembled, float]:
     )
     accelerator = make_accelerator(config, root / name)
     bundle = load_model(config, accelerator)
+    assert config.data is not None  # the preset has data
     cache = cache_of(config.data, bundle, config.seed)
     began = time.perf_counter()
     return assemble(config, accelerator, bundle, cache), time.perf_counter() - began
