@@ -37,9 +37,7 @@ Beside = Annotated[
 ]
 Encoder = Annotated[
     Literal["bt", "table"],
-    typer.Option(
-        "--encoder", help="bt: a belief, with uncertainty; table: a mixture of people."
-    ),
+    typer.Option("--encoder", help="bt: a belief, with uncertainty; table: a mixture of people."),
 ]
 User = Annotated[str | None, typer.Option("--user", help="Whose votes, where several voted.")]
 Split = Annotated[str, typer.Option("--part", help="Of a source in parts: train, test ...")]
@@ -125,3 +123,22 @@ def known_prompts(
         except DataError:
             continue
     return found
+
+
+def free(out: Path, force: bool) -> None:
+    """Refuse to replace a file unless told to."""
+    if out.exists() and not force:
+        hint = "add --force, or name another file; `profile add` learns on"
+        raise UsageError("exists already", where=str(out), hint=hint)
+
+
+def pictures(folder: Path | None) -> list[Path]:
+    """Return the pictures of a folder; none of no folder."""
+    from diffpref.errors import DataError
+    from diffpref.evaluate.asked import image_files
+
+    if folder is None:
+        return []
+    if not folder.exists():
+        raise DataError("there is no such folder", where=str(folder), hint="check the path")
+    return image_files([folder])

@@ -11,31 +11,21 @@ bundled one was, m believes it too much, and so does the spread.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
-from itertools import product
-from typing import Any
+from itertools import groupby, product
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from diffpref.draws import generator
 from diffpref.errors import DataError
 from diffpref.rewards.heads.head import EmbedderRef
-from diffpref.rewards.heads.loss import pair_loss
 from diffpref.rewards.heads.pairs import Pairs
+from diffpref.users.exam import MOST, examined, gaps_of, make_exam, share_of
 from diffpref.users.features import Whitening, fit_whitening
-from diffpref.users.learn import Spread, learn_spread, padded
-from diffpref.users.posterior import Belief, Gaps, log_odds, posterior
+from diffpref.users.learn import Spread, learn_spread
+from diffpref.users.posterior import Belief, Gaps, posterior
 from diffpref.users.prior import Prior, rounded
 
-SHOTS = (0, 1, 4, 16)
-DRAWS = 2
 FEWEST = 4
 """People needed to learn from, and people needed to choose on."""
-
-MOST = 400
-"""People looked at while choosing; the population is then learned from all."""
 
 ROWS = 256
 """Most rows of the table of people."""
@@ -72,15 +62,6 @@ class Search:
                 yield Choice(width=width, rank=rank, floor=floor, believed=believed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exam:
-    """Votes of held-out people: those seen, by the number of shots, and those to foresee."""
-
-    support: dict[int, tuple[Gaps, ...]]
-    query: tuple[Gaps, ...]
-    every: Gaps
-
-
 def learn_prior(
     train: Pairs,
     held: Pairs,
@@ -105,23 +86,28 @@ def learn_prior(
     """
     _enough(train, held)
     asked = search or Search()
-    choices = list(asked.choices())
+    total = len(list(asked.choices()))
     judged: list[tuple[float, Choice]] = []
-    began: tuple[Any, ...] = ()
-    few, learned, exam = _most(train), None, None
-    for done, choice in enumerate(choices, start=1):
-        if began[:1] != (choice.width,):
-            whitening = fit_whitening(train, choice.width)
-            people, exam = _people(few, whitening), make_exam(held, whitening)
-        if began != (choice.width, choice.rank, choice.floor) or learned is None:
-            learned = _learn(people, choice, asked.rounds)
-            began = (choice.width, choice.rank, choice.floor)
-        spread = recentred(learned, exam.every, choice.believed)
-        judged.append((examined(spread, exam), choice))
+    for found in _judged(_most(train), held, asked):
+        judged.append(found)
         if progress is not None:
-            progress(done, len(choices), f"loss {min(judged, key=lambda x: x[0])[0]:.4f}")
+            lowest = min(loss for loss, _ in judged)
+            progress(len(judged), total, f"loss {lowest:.4f}")
     loss, best = min(judged, key=lambda each: each[0])
     return _finish(train, held, embedder, best, asked, name=name, loss=loss)
+
+
+def _judged(train: Pairs, held: Pairs, search: Search) -> Iterator[tuple[float, Choice]]:
+    """Yield the held-out loss of every choice; those that share an EM run share it."""
+    for width, same in groupby(search.choices(), key=lambda each: each.width):
+        whitening = fit_whitening(train, width)
+        people, exam = _people(train, whitening), make_exam(held, whitening)
+        for _, runs in groupby(same, key=lambda each: (each.rank, each.floor)):
+            choices = list(runs)
+            learned = _learn(people, choices[0], search.rounds)
+            for choice in choices:
+                spread = recentred(learned, exam.every, choice.believed)
+                yield examined(spread, exam), choice
 
 
 def recentred(spread: Spread, held: Gaps, believed: float = 1.0) -> Spread:
@@ -138,49 +124,6 @@ def recentred(spread: Spread, held: Gaps, believed: float = 1.0) -> Spread:
         strength=spread.strength * believed,
         floor=spread.floor * believed**0.5,
     )
-
-
-def make_exam(held: Pairs, whitening: Whitening) -> Exam:
-    """Return the held-out votes, half of everyone's prompts to see and half to foresee."""
-    even = torch.tensor([_share(text, "half") < 0.5 for text in held.texts])[held.prompt]
-    support: dict[int, list[Gaps]] = {count: [] for count in SHOTS}
-    query: list[Gaps] = []
-    for name in held.voters()[:MOST]:
-        mine = held.person == held.people.index(name)
-        seen, asked = (_gaps(held.rows(mine & part), whitening) for part in (even, ~even))
-        if not len(asked.share):
-            continue
-        for draw in range(DRAWS):
-            order = torch.randperm(len(seen.share), generator=generator(0, draw, f"prior/{name}"))
-            query.append(asked)
-            for count in SHOTS:
-                support[count].append(_rows(seen, order[:count]))
-    return Exam(
-        support={count: tuple(each) for count, each in support.items()},
-        query=tuple(query),
-        every=_gaps(held, whitening),
-    )
-
-
-def examined(spread: Spread, exam: Exam) -> float:
-    """Return the mean loss of held-out votes over SHOTS."""
-    start = spread.belief()
-    losses = []
-    for seen in exam.support.values():
-        if max(len(each.share) for each in seen):
-            after = posterior(start, padded(seen))
-        else:
-            many = len(seen)
-            after = Belief(mean=start.mean.expand(many, -1), cov=start.cov.expand(many, -1, -1))
-        losses += [
-            _loss(Belief(mean=mean, cov=cov), asked)
-            for mean, cov, asked in zip(after.mean, after.cov, exam.query, strict=True)
-        ]
-    return float(torch.stack(losses).mean())
-
-
-def _loss(belief: Belief, asked: Gaps) -> Tensor:
-    return pair_loss(log_odds(belief, asked.gap), asked.share.double()).mean()
 
 
 def _finish(
@@ -223,17 +166,7 @@ def _learn(people: list[Gaps], choice: Choice, rounds: int) -> Spread:
 
 
 def _people(pairs: Pairs, whitening: Whitening) -> list[Gaps]:
-    return [_gaps(pairs.of(name), whitening) for name in pairs.voters()]
-
-
-def _gaps(pairs: Pairs, whitening: Whitening) -> Gaps:
-    first, second = pairs.sides()
-    gap: Float[Tensor, "n p"] = whitening(first) - whitening(second)
-    return Gaps(gap=gap, share=pairs.share, weight=pairs.weight)
-
-
-def _rows(votes: Gaps, index: Tensor) -> Gaps:
-    return Gaps(gap=votes.gap[index], share=votes.share[index], weight=votes.weight[index])
+    return [gaps_of(pairs.of(name), whitening) for name in pairs.voters()]
 
 
 def _most(pairs: Pairs) -> Pairs:
@@ -258,11 +191,6 @@ def split_people(pairs: Pairs, parts: "tuple[str, ...]") -> tuple[Pairs, Pairs]:
     if {"train", "validation"} <= set(parts):
         roles = [torch.tensor([part == role for part in parts]) for role in ("train", "validation")]
         return pairs.rows(roles[0]), pairs.rows(roles[1])
-    held = torch.tensor([_share(name, "person") < 0.2 for name in (*pairs.people, "")])
+    held = torch.tensor([share_of(name, "person") < 0.2 for name in (*pairs.people, "")])
     known = pairs.person >= 0
     return pairs.rows(known & ~held[pairs.person]), pairs.rows(known & held[pairs.person])
-
-
-def _share(name: str, what: str) -> float:
-    digest = blake2b(f"diffpref-prior/{what}/{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from diffpref.errors import DataError
 from diffpref.io import save_tensors
 from diffpref.io.labelled import load_labelled
-from diffpref.users.evidence import ID_BYTES, Evidence
+from diffpref.users.evidence_file import evidence_in, kept
 from diffpref.users.left_out import LeftOut
 from diffpref.users.posterior import Belief
 from diffpref.users.prior import Prior
@@ -45,7 +44,7 @@ def save_profile(path: Path | str, profile: UserProfile) -> None:
         "embedding": profile.embedding,
     }
     if profile.evidence is not None:
-        tensors |= _kept(profile.evidence)
+        tensors |= kept(profile.evidence)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_tensors(path, tensors, {LABEL: json.dumps(_header(profile), sort_keys=True)})
 
@@ -149,7 +148,7 @@ def _profile(tensors: Mapping[str, Tensor], about: Mapping[str, Any], prior: Pri
         belief=Belief(mean=tensors["mean"].double(), cov=cov),
         pairs=int(about["n_pairs"]),
         effective=float(about["n_eff"]),
-        evidence=_evidence(tensors) if "gap" in tensors else None,
+        evidence=evidence_in(tensors) if "gap" in tensors else None,
         exact=bool(about["exact"]),
         left_out=LeftOut(**about["left_out"]),
         sources=tuple(str(each) for each in about["sources"]),
@@ -168,38 +167,3 @@ def _unpacked(values: Tensor, size: int) -> Tensor:
     rows, columns = torch.tril_indices(size, size)
     cov[rows, columns] = values
     return cov + torch.tril(cov, -1).T
-
-
-def _kept(votes: Evidence) -> dict[str, Tensor]:
-    return {
-        "gap": votes.gap.float(),
-        "looks": votes.looks.float(),
-        "share": votes.share.float(),
-        "weight": votes.weight.float(),
-        "ids": _bytes([bytes.fromhex(each) for each in votes.ids]),
-        "first": _bytes(list(votes.first)),
-        "second": _bytes(list(votes.second)),
-    }
-
-
-def _evidence(tensors: Mapping[str, Tensor]) -> Evidence:
-    names = ("gap", "looks", "share", "weight", "ids", "first", "second")
-    if len({len(tensors[name]) for name in names}) > 1:
-        raise ValueError("its statistics do not fit together")
-    found: dict[str, list[bytes]] = {
-        name: [bytes(row.tolist()) for row in tensors[name]] for name in ("ids", "first", "second")
-    }
-    return Evidence(
-        ids=tuple(each.hex() for each in found["ids"]),
-        first=tuple(found["first"]),
-        second=tuple(found["second"]),
-        gap=tensors["gap"],
-        looks=tensors["looks"],
-        share=tensors["share"],
-        weight=tensors["weight"],
-    )
-
-
-def _bytes(rows: list[bytes]) -> UInt8[Tensor, "n b"]:
-    flat = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8) if rows else []
-    return torch.as_tensor(flat, dtype=torch.uint8).reshape(len(rows), ID_BYTES)
