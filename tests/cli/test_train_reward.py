@@ -14,7 +14,6 @@ from diffpref.rewards.heads import HEADS
 from diffpref.rewards.heads.calibrate import load_ensemble
 from diffpref.rewards.heads.files import load_head
 from diffpref.rewards.heads.settings import FitSettings
-from diffpref.users import choose
 from diffpref.users.choose import Search
 from diffpref.users.prior_file import find_prior
 from tests.data.makers import pair
@@ -72,8 +71,9 @@ def test_by_prompt_people_are_known_and_the_table_is_printed(
 def test_a_population_is_learned_and_profiles_start_from_it(
     cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = Search(widths=(4,), ranks=(1, 2), floors=(None,), believed=(1.0,), rounds=3)
-    monkeypatch.setattr(choose, "Search", lambda: small)
+    small = Search(widths=(4,), ranks=(1, 2), floors=(None,), believed=(1.0,))
+    few = list(small.choices())
+    monkeypatch.setattr(Search, "choices", lambda _: iter(few))
     out = tmp_path / "mine"
     args = ("builtin:pairs", "--head", "bt-prior", "--out", str(out), "--cache", cache)
     code, found, _ = run(capsys, *args, "--rows", "60")
