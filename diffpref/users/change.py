@@ -162,8 +162,10 @@ def _belief(prior: Prior, encoder: EncoderName, votes: Evidence) -> Belief:
 
 
 def _judged(prior: Prior, encoder: EncoderName, votes: Evidence) -> LeftOut:
-    """Return how votes left out are foreseen; of a table profile that is not measured."""
-    return left_out(prior.belief, prior.belief, votes) if encoder == "bt" else LeftOut()
+    start = prior.belief
+    if encoder == "bt":
+        return left_out(start, start, votes)
+    return left_out(start, start, votes, lambda others: _belief(prior, encoder, others))
 
 
 def _one(votes: Evidence, name: str) -> str:

@@ -1,6 +1,7 @@
 """How well a profile foresees votes it was not told of, beside the population without it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,25 +62,30 @@ class LeftOut:
         )
 
 
-def left_out(start: Belief, population: Belief, votes: Evidence) -> LeftOut:
+def left_out(
+    start: Belief,
+    population: Belief,
+    votes: Evidence,
+    refit: Callable[[Evidence], Belief] | None = None,
+) -> LeftOut:
     """Judge every vote by the belief fitted to the others that share no picture with it.
 
     Args:
         start: the belief before these votes.
         population: what is believed of everyone, to compare with.
         votes: to be left out in turn; ties are skipped, but learned from.
+        refit: how a belief is fitted to votes, if not by the posterior of `start`.
     """
     decided = [row for row in range(len(votes)) if votes.share[row] != 0.5]
     step = max(1, math.ceil(len(decided) / MOST))
     asked = decided[::step]
     if not asked:
         return LeftOut()
-    own = torch.cat(
-        [
-            _foreseen(start, votes, asked[at : at + TOGETHER])
-            for at in range(0, len(asked), TOGETHER)
-        ]
-    )
+    together = [asked[at : at + TOGETHER] for at in range(0, len(asked), TOGETHER)]
+    if refit is None:
+        own = torch.cat([_foreseen(start, votes, rows) for rows in together])
+    else:
+        own = torch.cat([_refitted(refit, votes, row) for row in asked])
     share = votes.share[asked].double()
     mine = hits(own, share)
     theirs = hits(log_odds(population, votes.gap[asked]), share)
@@ -128,3 +134,10 @@ def _foreseen(start: Belief, votes: Evidence, rows: list[int]) -> Float[Tensor, 
         for i, row in enumerate(rows)
     ]
     return torch.cat(each)
+
+
+def _refitted(
+    refit: Callable[[Evidence], Belief], votes: Evidence, row: int
+) -> Float[Tensor, " 1"]:
+    apart = (~votes.related()[row]).nonzero()[:, 0].tolist()
+    return log_odds(refit(votes.rows(apart)), votes.gap[[row]])

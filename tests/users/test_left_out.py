@@ -8,7 +8,8 @@ import torch
 from diffpref.users.change import fit_profile
 from diffpref.users.evidence import Evidence, evidence_of
 from diffpref.users.left_out import LeftOut, hits, left_out, verdict
-from diffpref.users.posterior import log_odds, posterior
+from diffpref.users.posterior import log_odds, posterior, stored
+from diffpref.users.table import table_belief
 from tests.users.planted import some_pairs, some_prior
 
 PRIOR = some_prior(mean=True)
@@ -45,7 +46,8 @@ def test_the_verdicts_are_honest() -> None:
     assert clear.left_out.accuracy > 0.7
     usual = fit_profile(PRIOR, with_taste(base, -1e6))
     assert usual.verdict.startswith("no better than the population")
-    assert "not measured" in fit_profile(PRIOR, base, encoder="table").verdict
+    ties = replace(base, share=torch.full_like(base.share, 0.5))
+    assert fit_profile(PRIOR, ties).verdict.startswith("not measured")
 
 
 def test_coin_flips_are_not_called_better_than_the_population() -> None:
@@ -65,3 +67,14 @@ def test_sums_of_two_sessions_add_up() -> None:
     assert one.plus(one) == LeftOut(n=4, own=3.0, everyone=2.0, ahead=1.0, square=0.5)
     assert LeftOut().accuracy is None
     assert one.plus(LeftOut()).accuracy == pytest.approx(0.75)
+
+
+def test_a_table_profile_is_judged_by_refitting_the_table() -> None:
+    votes = evidence_of(PRIOR, some_pairs(9, pictures=10))
+    found, own = fit_profile(PRIOR, votes, encoder="table").left_out, 0.0
+    for row in range(len(votes)):
+        shown = {votes.first[row], votes.second[row]}
+        rest = [i for i in range(len(votes)) if not shown & {votes.first[i], votes.second[i]}]
+        belief = stored(table_belief(PRIOR, votes.rows(rest).gaps()))
+        own += float(hits(log_odds(belief, votes.gap[[row]]), votes.share[[row]]))
+    assert (found.n, found.own) == (len(votes), own)
