@@ -23,11 +23,12 @@ from diffpref.draws import generator
 from diffpref.evaluate.bootstrap import bootstrap_means
 from diffpref.evaluate.heads import own_scores
 from diffpref.evaluate.judged import hits
-from diffpref.evaluate.known import Truth, attainable_taste, read_truth, through_embedding
+from diffpref.evaluate.known import Truth, attainable_taste, read_truth, through_features
 from diffpref.evaluate.taste import census
 from diffpref.io import write_atomic, write_json
 from diffpref.rewards import load_scorer
 from diffpref.rewards.heads.embeddings import EmbeddingStore
+from diffpref.rewards.heads.items import scales_of
 from diffpref.rewards.heads.pairs import Pairs
 from diffpref.users.learn import padded
 from diffpref.users.posterior import Belief, Gaps, log_odds, posterior
@@ -95,7 +96,7 @@ def make_world(work: Path, part: str) -> World:
     return World(
         prior=prior,
         truth=truth,
-        seen=through_embedding(truth, train, mine),
+        seen=through_features(truth, train, mine, scales_of(train.sides()[0])),
         people=people,
         learned=learned,
         asked=each,

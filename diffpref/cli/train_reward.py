@@ -84,6 +84,9 @@ def train_reward(
         raise UsageError("holds a head already", where=str(out), hint=hint)
     place = auto_device(device)
     if head == "bt-prior":
+        if features:
+            hint = "leave it out: a population reads the embedder alone"
+            raise UsageError("bt-prior takes no features", where="--features", hint=hint)
         from diffpref.cli.train_prior import learn
 
         learn(source, out, embedder, place, cache=cache, format=format, rows=rows, json=json)

@@ -82,6 +82,8 @@ def test_a_population_is_learned_and_profiles_start_from_it(
     assert found["chosen"]["width"] == 4
     prior = find_prior(str(out))
     assert (prior.name, prior.sha256, prior.size) == ("mine", found["sha256"], 2 * found["rank"])
+    code, _, err = run(capsys, *args, "--features", "brightness", "--force")
+    assert (code, "takes no features" in err) == (2, True)
     assert main(["train-reward", *args, "--rows", "60", "--force"]) == 0
     printed = capsys.readouterr().out
     assert "loss of a held-out vote" in printed
