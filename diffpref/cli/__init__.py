@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("diffpref.cli.compare", "Two models side by side: grid PNG and HTML report."),
     "label": ("diffpref.cli.label", "Labels of a data set; the best prompts: pairs, prompts."),
     "train-reward": ("diffpref.cli.train_reward", "Learn what people like from votes, in seconds."),
+    "profile": (
+        "diffpref.cli.profile",
+        "A person's taste from a few votes: fit, show, add, forget, mix, ask, delete.",
+    ),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
     "scorers": (
         "diffpref.cli.scorers",

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-HeadName = Literal["bradley-terry", "pal-a", "pal-b", "lore", "gpm", "mixture", "ensemble"]
+HeadName = Literal[
+    "bradley-terry", "pal-a", "pal-b", "lore", "gpm", "mixture", "ensemble", "bt-prior"
+]
 Name = Annotated[HeadName, typer.Option("--head", help="The kind of head, see above.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder of the head and its report.")]
 Embedder = Annotated[

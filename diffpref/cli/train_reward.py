@@ -29,6 +29,7 @@ Every picture and prompt is embedded once and kept; a head on top learns in seco
   mixture        K experts, routed by prompt and person (MiCRo)
   gpm            pairs only; preferences may go in circles
   ensemble       no embeddings: several --scorer weighted by the votes (MetaMetrics)
+  bt-prior       how tastes are spread over people: the --prior of `diffpref profile`
 
 \b
   diffpref train-reward builtin:pairs --head lore --out heads/lore
@@ -82,6 +83,14 @@ def train_reward(
         hint = "add --force, or name another folder"
         raise UsageError("holds a head already", where=str(out), hint=hint)
     place = auto_device(device)
+    if head == "bt-prior":
+        if features:
+            hint = "leave it out: a population reads the embedder alone"
+            raise UsageError("bt-prior takes no features", where="--features", hint=hint)
+        from diffpref.cli.train_prior import learn
+
+        learn(source, out, embedder, place, cache=cache, format=format, rows=rows, json=json)
+        return
     if head == "ensemble":
         if features:
             hint = "name the scorers with --scorer"

@@ -14,6 +14,8 @@ from diffpref.rewards.heads import HEADS
 from diffpref.rewards.heads.calibrate import load_ensemble
 from diffpref.rewards.heads.files import load_head
 from diffpref.rewards.heads.settings import FitSettings
+from diffpref.users.choose import Search
+from diffpref.users.prior_file import find_prior
 from tests.data.makers import pair
 
 QUICK = ("--rows", "60", "--steps", "20", "--groups", "3")
@@ -64,6 +66,28 @@ def test_by_prompt_people_are_known_and_the_table_is_printed(
     assert main(["train-reward", *args]) == 2
     assert "holds a head already" in capsys.readouterr().err
     assert main(["train-reward", *args, "--force", "--json"]) == 0
+
+
+def test_a_population_is_learned_and_profiles_start_from_it(
+    cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Search(widths=(4,), ranks=(1, 2), floors=(None,), believed=(1.0,))
+    few = list(small.choices())
+    monkeypatch.setattr(Search, "choices", lambda _: iter(few))
+    out = tmp_path / "mine"
+    args = ("builtin:pairs", "--head", "bt-prior", "--out", str(out), "--cache", cache)
+    code, found, _ = run(capsys, *args, "--rows", "60")
+    assert code == 0
+    assert found == json.loads((out / "report.json").read_text()) | {"folder": str(out)}
+    assert found["chosen"]["width"] == 4
+    prior = find_prior(str(out))
+    assert (prior.name, prior.sha256, prior.size) == ("mine", found["sha256"], 2 * found["rank"])
+    code, _, err = run(capsys, *args, "--features", "brightness", "--force")
+    assert (code, "takes no features" in err) == (2, True)
+    assert main(["train-reward", *args, "--rows", "60", "--force"]) == 0
+    printed = capsys.readouterr().out
+    assert "loss of a held-out vote" in printed
+    assert f"--prior {out / 'prior.safetensors'}" in printed
 
 
 def test_an_ensemble_is_calibrated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Cards of the scorers that a file or folder describes: a judge, an ensemble, a trained head."""
+"""Cards of the scorers that a file or folder describes: a judge, an ensemble, a head, a profile."""
 
 from diffpref.rewards.cards.card import Card
 
@@ -45,4 +45,18 @@ HEAD = Card(
     parity="tests against the head on embeddings",
 )
 
-CARDS = (JUDGE, ENSEMBLE, HEAD)
+PROFILE = Card(
+    name="profile",
+    factory="diffpref.users.reward:load_profile_scorer",
+    kind="fusion",
+    about="one person's taste, a file of `diffpref profile fit`: profile:FILE",
+    scale="one person's reward: a difference of scores is the log odds of preference",
+    range_hint=(-10.0, 10.0),
+    licence="that of its embedder",
+    differentiable=True,
+    free_variant="FILE",
+    source="diffpref profile",
+    parity="tests against the profile on embeddings",
+)
+
+CARDS = (JUDGE, ENSEMBLE, HEAD, PROFILE)

@@ -1,0 +1,135 @@
+"""A person's taste: what is believed of it, how much was learned, and what it may still forget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpref.draws import generator
+from diffpref.users.evidence import Evidence
+from diffpref.users.left_out import LeftOut, verdict
+from diffpref.users.posterior import Belief, log_odds
+from diffpref.users.prior import Prior, digest
+from diffpref.users.words import Words
+
+EncoderName = Literal["bt", "table"]
+REFERENCE = 512
+"""Pairs over which the predictive entropy is a mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserProfile:
+    """One person, nameless.
+
+    Attributes:
+        prior: the population they come from, whose features they are described in.
+        encoder: bt or table.
+        belief: about their taste; float32 numbers kept as float64, as the file holds them.
+        pairs, effective: votes learned from, and what they are worth (ties nothing, likes against
+            dislikes the smaller number).
+        evidence: the votes themselves; None unless statistics are kept.
+        exact: whether the belief is the one fit to all votes at once.
+        left_out: how votes left out in turn were foreseen.
+        sources: pairs, likes, mix: what it was made from.
+        words: liked and disliked attributes.
+        created: UTC time, to the second.
+    """
+
+    prior: Prior
+    encoder: EncoderName = "bt"
+    belief: Belief
+    pairs: int = 0
+    effective: float = 0.0
+    evidence: Evidence | None = None
+    exact: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut)
+    sources: tuple[str, ...] = ()
+    words: Words | None = None
+    created: str = ""
+
+    @property
+    def embedding(self) -> Float[Tensor, " e"]:
+        """Who this is, for a generator: float32, `prior.size` numbers; 0 without votes."""
+        return self.prior.embedding(self.belief)
+
+    @property
+    def encoder_id(self) -> str:
+        return f"{self.encoder}/{self.prior.embedder.scorer}"
+
+    @property
+    def encoder_sha256(self) -> str:
+        return self.prior.encoder_sha256
+
+    @property
+    def prior_id(self) -> str:
+        return self.prior.name
+
+    @property
+    def prior_sha256(self) -> str:
+        return self.prior.sha256
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the taste: of two profiles that judge alike it is the same."""
+        return digest(self.prior_sha256, self.belief.mean, self.belief.cov)
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.pairs, self.left_out)
+
+    def log_odds(self, gap: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Return the log odds that the first of each pair is preferred, uncertainty included."""
+        return log_odds(self.belief, gap)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `profile show --json` prints, all of it plain."""
+        return {
+            "encoder": {"id": self.encoder_id, "sha256": self.encoder_sha256},
+            "prior": {"id": self.prior_id, "sha256": self.prior_sha256},
+            "pairs": self.pairs,
+            "effective_pairs": self.effective,
+            "statistics_kept": self.evidence is not None,
+            "exact": self.exact,
+            "sources": list(self.sources),
+            "left_out": {
+                "n": self.left_out.n,
+                "accuracy": self.left_out.accuracy,
+                "population_accuracy": self.left_out.population,
+            },
+            "entropy_bits": {"own": entropy(self.belief), "population": entropy(self.prior.belief)},
+            "embedding": [round(each, 6) for each in self.embedding.tolist()],
+            "words": None if self.words is None else self.words.plain(),
+            "created": self.created,
+            "verdict": self.verdict,
+        }
+
+
+def entropy(belief: Belief) -> float:
+    """Return how undecided a belief is, in bits: 1 is a coin flip, 0 is certainty.
+
+    The mean over REFERENCE pairs like those the population voted on (unit variance in every
+    direction), always the same ones.
+    """
+    rng = generator(0, 0, "users/entropy")
+    gap = torch.randn(REFERENCE, len(belief.mean), generator=rng, dtype=torch.float64)
+    chance = log_odds(belief, gap).sigmoid().clamp(1e-12, 1 - 1e-12)
+    bits = -(chance * chance.log2() + (1 - chance) * (1 - chance).log2())
+    return float(bits.mean())
+
+
+def null_profile(prior: Prior, encoder: EncoderName = "bt") -> UserProfile:
+    """Return the profile of nobody in particular: the population itself."""
+    return UserProfile(prior=prior, encoder=encoder, belief=prior.belief, created=now())
+
+
+def joined(*parts: Sequence[str]) -> tuple[str, ...]:
+    """Return every word once, in the order of its first use."""
+    return tuple(dict.fromkeys(word for part in parts for word in part))
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
