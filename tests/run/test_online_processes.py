@@ -125,6 +125,7 @@ def _windows(
         passes=passes,
         at_once=at_once,
         tally=Tally(),
+        cost=1,
         gather=gather,
         rank=rank,
         world=world,
