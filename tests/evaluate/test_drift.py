@@ -92,9 +92,9 @@ def test_a_drift_beyond_its_limit_is_told_and_so_is_one_that_is_no_number() -> N
     assert beyond(found, {}) is None
     assert beyond(found, {"low_level": 0.5}) is None
     assert "0.5, beyond evaluate.max_drift of 0.4" in str(beyond(found, {"low_level": 0.4}))
-    assert "nan" in str(beyond(found, {"low_level": 1, "untouched": 1}))
+    assert "nan" in str(beyond(found, {"low_level": 1.0, "untouched": 1.0}))
     with pytest.raises(DataError, match="one image has no drift"):
-        beyond(Drifts()(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)), {"low_level": 1})
+        beyond(Drifts()(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)), {"low_level": 1.0})
 
 
 def test_only_scorers_that_see_pictures_alone_have_features(images: torch.Tensor) -> None:

@@ -10,7 +10,9 @@ import torch
 
 from diffpref.config import RunConfig, dump_config
 from diffpref.draws import Draws
+from diffpref.models import load_bundle
 from diffpref.run.execute import execute
+from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.rounds import Round, Rounds
 from diffpref.run.rollouts.source import Rollouts
 from diffpref.run.rollouts.tally import Tally
@@ -82,25 +84,22 @@ class Numbered:
         return list(zip(items["number"].tolist(), positions.tolist(), strict=True))
 
 
-class Asked:
-    """Prompts that are nothing but their positions."""
+@pytest.fixture(scope="module")
+def asked(base: Path) -> Prompts:
+    texts = tuple(f"a thing number {i}" for i in range(5))
+    bundle = load_bundle(str(base), dtype="fp32", device="cpu")
+    return Prompts(texts=texts, bundle=bundle, seed=0, per_round=8, height=64, width=64)
 
-    per_round = 8
-    bundle = type("Bundle", (), {"device": torch.device("cpu")})
 
-    def of_round(self, number: int, *, rank: int, world: int) -> torch.Tensor:
-        return torch.arange(number * 8 + rank, (number + 1) * 8, world)
-
-    def batch(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions
+def _nobody(x: torch.Tensor, t: torch.Tensor, cond: Any, /) -> torch.Tensor:
+    del t, cond
+    return x
 
 
 def _windows(
-    folder: Path, *, world: int, at_once: int, rank: int = 0, passes: int = 2
+    asked: Prompts, folder: Path, *, world: int, at_once: int, rank: int = 0, passes: int = 2
 ) -> list[list[tuple[int, int]]]:
     """Return the windows one process gets, its peers' items given to it by `gather`."""
-    asked: Any = Asked()
-    nobody: Any = None
     calls = 0
 
     def gather(tensor: torch.Tensor) -> torch.Tensor:
@@ -119,7 +118,7 @@ def _windows(
         prompts=asked,
         maker=Numbered(),
         rounds=Rounds(folder=folder, keep=9),
-        sampler=nobody,
+        sampler=_nobody,
         seed=0,
         per_step=8,
         passes=passes,
@@ -130,18 +129,17 @@ def _windows(
         rank=rank,
         world=world,
     )
-    nets: Any = Nets(policy=nobody, reference=None)
-    made = rollouts(nets, 0)
+    made = rollouts(Nets(policy=_nobody, reference=None), 0)
     return [next(made) for _ in range(9)]
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_what_is_chosen_and_its_window_and_place_do_not_depend_on_the_processes_or_the_batch(
-    tmp_path: Path, world: int
+    asked: Prompts, tmp_path: Path, world: int
 ) -> None:
-    wanted = _windows(tmp_path / "one", world=1, at_once=8)
+    wanted = _windows(asked, tmp_path / "one", world=1, at_once=8)
     shares = [
-        _windows(tmp_path / f"{world}-{rank}", world=world, at_once=1, rank=rank)
+        _windows(asked, tmp_path / f"{world}-{rank}", world=world, at_once=1, rank=rank)
         for rank in range(world)
     ]
     for alone, *parts in zip(wanted, *shares, strict=True):
@@ -151,9 +149,9 @@ def test_what_is_chosen_and_its_window_and_place_do_not_depend_on_the_processes_
 
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_a_round_gives_every_item_as_often_as_passes_say_give_or_take_one(
-    tmp_path: Path, passes: int
+    asked: Prompts, tmp_path: Path, passes: int
 ) -> None:
-    windows = _windows(tmp_path / "run", world=1, at_once=8, passes=passes)
+    windows = _windows(asked, tmp_path / "run", world=1, at_once=8, passes=passes)
     made: Round = Rounds(folder=tmp_path / "run", keep=9).read(0)
     seen = [number for window in windows[: made.windows] for number, _ in window]
     counts = [seen.count(int(number)) for number in made.items["number"]]
