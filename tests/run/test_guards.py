@@ -12,7 +12,7 @@ from diffpref.config import RunConfig
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.evaluate.opened import Place
-from diffpref.evaluate.runs import base_of_run
+from diffpref.evaluate.runs import base_of_run, open_run
 from diffpref.models import Bundle, make_denoiser
 from diffpref.run.assemble import Assembled
 from diffpref.run.execute import Watch, execute
@@ -85,6 +85,7 @@ def test_a_run_that_is_too_far_from_its_first_validation_on_says_so(
     assert max(line["step"] for line in lines(tmp_path / "run")) == 1
     assert any("no validation was within the limit" in sentence for sentence in said)
     assert (tmp_path / "run" / LORA).is_file()
+    assert open_run(tmp_path / "run").name == "run"
 
 
 @pytest.mark.parametrize(
