@@ -93,9 +93,10 @@ class Rounds:
 
     def forget(self, step: int) -> None:
         """Remove rounds that begin at this step or later: the policy makes them anew, and alike."""
-        for number in self.numbers():
-            if self.read(number).first >= step:
-                self._path(number).unlink()
+        for number in reversed(self.numbers()):
+            if self.read(number).first < step:
+                break
+            self._path(number).unlink()
 
     def holding(self, step: int) -> Round | None:
         """Return the round whose windows include this step but do not begin with it."""
