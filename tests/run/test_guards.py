@@ -85,7 +85,7 @@ def test_a_run_that_is_too_far_from_its_first_validation_on_says_so(
     assert max(line["step"] for line in lines(tmp_path / "run")) == 1
     assert any("no validation was within the limit" in sentence for sentence in said)
     assert (tmp_path / "run" / LORA).is_file()
-    assert open_run(tmp_path / "run", Place()).name == "run"
+    assert open_run(tmp_path / "run", Place(), 1.0).name == "run"
 
 
 @pytest.mark.parametrize(

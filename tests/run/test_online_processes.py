@@ -30,10 +30,10 @@ SHARED: dict[str, Any] = {
 }
 
 
-def _launched(config: RunConfig, out: Path) -> None:
+def _launched(config: RunConfig, out: Path, *more: str) -> None:
     path = out.with_suffix(".yaml")
     path.write_text(dump_config(config))
-    launch(["torch.distributed.run", "--nproc_per_node=2"], path, out)
+    launch(["torch.distributed.run", "--nproc_per_node=2"], path, out, *more)
     assert json.loads((out / "env.json").read_text())["processes"] == 2
 
 
@@ -65,6 +65,27 @@ def test_two_processes_learn_online_what_one_learns(
         for name in one:
             if name.startswith(("rollout/", "calls/")):
                 assert one[name] == pytest.approx(other[name], rel=1e-6), name
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_in_the_middle_of_a_round_as_one_process_does(
+    online: Make, tmp_path: Path
+) -> None:
+    execute(online("ddpo", **SHARED), tmp_path / "one")
+    assert next(iter(_rounds(tmp_path / "one"))).windows > 3, "the cut falls between rounds"
+    _launched(online("ddpo", **SHARED, loop__steps=2), tmp_path / "two")
+    _launched(online("ddpo", **SHARED), tmp_path / "two", "--resume", "auto")
+    mine, theirs = final(tmp_path / "one"), final(tmp_path / "two")
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-10
+    told = [lines(tmp_path / name) for name in ("one", "two")]
+    counts = [[line["calls/unet_learning"] for line in run] for run in told]
+    assert counts[0] == counts[1]
+    assert len(_rounds(tmp_path / "two")) == 1
+
+
+def _rounds(run: Path) -> list[Round]:
+    rounds = Rounds(folder=run / "rollouts", keep=9)
+    return [rounds.read(number) for number in rounds.numbers()]
 
 
 class Numbered:
