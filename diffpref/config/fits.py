@@ -6,6 +6,7 @@ from torch import Tensor
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import DataConfig, RolloutConfig, RunConfig
 from diffpref.errors import ConfigError, nearest
+from diffpref.evaluate.drift import drift_names
 from diffpref.schedule import scaled_linear
 from diffpref.steps import StepPlan
 from diffpref.toolkit import Toolkit
@@ -24,6 +25,7 @@ def check_fits(config: RunConfig) -> None:
     if config.data is not None:
         _check_data(config, config.data)
     _check_saving(config)
+    _check_drift(config)
     if config.adapter.dora and config.adapter.kind == "full":
         raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
     if config.optimizer.warmup > config.loop.steps:
@@ -162,6 +164,20 @@ def _check_saving(config: RunConfig) -> None:
         what = f"nothing measures '{best}'"
         hint = nearest(best, known) if known else "name the scorer in evaluate.scorers"
         raise ConfigError(what, where="save.best_by", hint=hint)
+
+
+def _check_drift(config: RunConfig) -> None:
+    evaluate = config.evaluate
+    if evaluate is None or not evaluate.max_drift:
+        return
+    known = drift_names(config.model.base, evaluate.drift_features)
+    for name in evaluate.max_drift:
+        if name not in known:
+            what = f"no drift is called '{name}'"
+            raise ConfigError(what, where="evaluate.max_drift", hint=nearest(name, known))
+    if evaluate.n * len(evaluate.seeds) < 2:
+        hint = "raise evaluate.n"
+        raise ConfigError("one image has no drift", where="evaluate.max_drift", hint=hint)
 
 
 def auto_device(wanted: str) -> str:

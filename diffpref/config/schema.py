@@ -213,6 +213,14 @@ class EvaluateConfig(Section):
     guidance: float | None = Field(default=None, description="null is the family's own")
     steps: Positive = 20
     sampler: str = "ddim"
+    drift_features: str | None = Field(
+        default=None, description="scorer in whose image embeddings drift is measured too"
+    )
+    max_drift: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="largest drift by name: low_level, untouched (bundled model), or the "
+        "drift_features; beyond it the run ends early",
+    )
 
 
 class SaveConfig(Section):

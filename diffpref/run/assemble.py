@@ -283,6 +283,7 @@ def make_plan(config: RunConfig, bundle: Bundle, rows: int) -> LoopPlan:
         best_by=config.save.best_by,
         max_consecutive_skips=config.loop.max_consecutive_skips,
         length=len(bundle.schedule),
+        keep_validated=bool(config.evaluate and config.evaluate.max_drift),
     )
 
 

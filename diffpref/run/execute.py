@@ -18,6 +18,7 @@ from diffpref.models import Bundle
 from diffpref.run.assemble import Assembled, assemble, assemble_online
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
+from diffpref.run.first_update import first_update
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
 from diffpref.run.fsdp import whole_bundle
 from diffpref.run.model import available_trackers, load_model, make_accelerator
@@ -103,7 +104,7 @@ def execute(
         log.resume(state.step)
         _start_trackers(config, accelerator, watch)
         watch.assembled(run)
-        validator = Validator(run=run, folder=folder, accelerator=accelerator)
+        validator = Validator(run=run, folder=folder, accelerator=accelerator, say=watch.say)
         loop = Loop(
             learner=run.learner,
             source=run.source,
@@ -113,13 +114,16 @@ def execute(
             log=log,
             hooks=Hooks(
                 on_step=lambda step, values: watch.step(step, dict(values)),
+                measured=first_update(run, watch.say),
                 validate=validator,
+                enough=lambda: validator.enough,
                 stop=lambda: stop.requested,
                 report=getattr(run.source, "report", dict[str, float]),
             ),
         )
-        loop.run(state)
-        _export(run, store, folder, accelerator, watch)
+        state = loop.run(state)
+        kept = _kept(run, store, state, watch)
+        _export(run, kept, folder, accelerator)
         accelerator.end_training()
         return folder
 
@@ -210,6 +214,11 @@ def _start(
     if state.scaler is not None and run.learner.scaler is not None:
         run.learner.scaler.load_state_dict(state.scaler)
     watch.say(f"resumed from {found.path.name}")
+    if state.ended:
+        watch.say(
+            f"this run ended early at step {state.step}; to go on, raise evaluate.max_drift and "
+            "resume an older checkpoint"
+        )
     return state
 
 
@@ -229,14 +238,28 @@ def _start_trackers(config: RunConfig, accelerator: Accelerator, watch: Watch) -
         watch.say(f"trackers are off: {type(error).__name__}: {error}")
 
 
-def _export(
-    run: Assembled, store: Store, folder: Path, accelerator: Accelerator, watch: Watch
-) -> None:
-    """Export the best checkpoint when one was chosen, else the last weights (their average)."""
-    best = store.best() if run.config.save.best_by else None
+def _kept(run: Assembled, store: Store, state: LoopState, watch: Watch) -> Checkpoint | None:
+    """Return the checkpoint to export: the best by `save.best_by`, or before the drift was too far.
+
+    None is the last weights.
+    """
+    best = store.best() if run.config.save.best_by or state.ended else None
     if best is not None:
-        restore(run.learner, best)
         watch.say(f"exporting the best checkpoint, {best.path.name}")
+    elif state.ended:
+        watch.say(
+            f"no validation was within the limit: exporting the drifted weights of step "
+            f"{state.step}; lower evaluate.every to stop sooner"
+        )
+    return best
+
+
+def _export(
+    run: Assembled, kept: Checkpoint | None, folder: Path, accelerator: Accelerator
+) -> None:
+    """Export this checkpoint, or the weights as they are (their average when there is one)."""
+    if kept is not None:
+        restore(run.learner, kept)
     with ExitStack() as stack:
         if run.learner.ema is not None:
             stack.enter_context(run.learner.ema.swapped())

@@ -125,6 +125,9 @@ def whole_bundle(bundle: Bundle, shards: Shards[Any] | None, *, keep: bool) -> B
 
 def _check(config: RunConfig) -> None:
     """Refuse what shards cannot do or do not help."""
+    if config.rollout is not None:
+        what = "rollouts sample with whole weights, and FSDP leaves a process a share of them"
+        raise ConfigError(what, where="rollout", hint=f"learn from data, {PLAIN}")
     if config.adapter.kind != "full":
         what = "FSDP splits what trains, and a LoRA is too small to be split"
         hint = "launch with configs/accelerate/ddp.yaml, or set adapter.kind: full"

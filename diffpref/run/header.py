@@ -1,6 +1,8 @@
 """The first lines of a run: what it is about to do, in numbers a user can check."""
 
+from diffpref.config.schema import RunConfig
 from diffpref.data.cache import Cache
+from diffpref.evaluate.drift import WORLD
 from diffpref.losses import PairLoss
 from diffpref.objective import PreferenceObjective
 from diffpref.run.assemble import Assembled
@@ -60,6 +62,23 @@ def _online(run: Assembled) -> list[str]:
         f"reward: {reward.scorer.info.id}; zero {reward.centre:.4g}, unit {reward.scale:.4g}",
         f"step: {how.per_step} items{_shared(run)}, {run.plan.rows_per_pass} rows held at once; "
         f"{run.plan.steps} steps",
+        *_unjudged(run.config),
+    ]
+
+
+def _unjudged(config: RunConfig) -> list[str]:
+    """Return a warning if nobody but the reward it learns from judges an online run."""
+    assert config.reward is not None  # check_fits
+    trained = config.reward.scorer.partition(":")[0]
+    judges = config.evaluate.scorers if config.evaluate else ()
+    if any(name.partition(":")[0] != trained for name in judges):
+        return []
+    world = config.model.base.startswith(WORLD)
+    others = ("world-oracle", "world-fidelity") if world else ("pickscore", "clipscore")
+    held_out = ", ".join(name for name in others if name != trained)
+    return [
+        f"nobody but the reward judges this run, and it will go up whatever becomes of the images: "
+        f"add evaluate: {{every: 10, scorers: [{held_out}]}}"
     ]
 
 

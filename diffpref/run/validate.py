@@ -1,6 +1,6 @@
-"""Seed-matched validation while training: images of the policy and of the base, and win rates."""
+"""Seed-matched validation while training: the policy's images and the base's, compared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.config.schema import EvaluateConfig
+from diffpref.evaluate.drift import UNTOUCHED, Drifts, beyond, drift_names, embedding
 from diffpref.evaluate.opened import Place
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.evaluate.runs import base_of_run
@@ -27,22 +28,48 @@ SHOWN = 8
 Images = Float[Tensor, "n 3 y x"]
 
 
+def _silent(sentence: str) -> None:
+    del sentence
+
+
 @dataclass(kw_only=True)
 class Validator:
     """Compares the policy with the base on the same prompts and seeds.
 
     The base's images and scores are made once, at the first validation. Only the main process
     works; the others wait for it, and help to make the images of a policy in shards.
+
+    Attributes:
+        run, folder, accelerator: of the run.
+        say: told why a run ends early.
+        enough: whether a drift is beyond its limit.
     """
 
     run: Assembled
     folder: Path
     accelerator: Accelerator
-    _scorers: dict[str, LoadedScorer] = field(default_factory=dict[str, LoadedScorer])
-    _base: Images | None = None
+    say: Callable[[str], None] = _silent
+    enough: bool = field(default=False, init=False)
+    _scorers: dict[str, LoadedScorer] = field(default_factory=dict[str, LoadedScorer], init=False)
+    _base: Images | None = field(default=None, init=False)
+    _drifts: Drifts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Load the scorer of features now: without its weights no step is worth taking.
+
+        Raises:
+            UsageError: it has no image embeddings.
+            DataError: its weights are missing.
+        """
+        config = self.run.config
+        name = config.evaluate.drift_features if config.evaluate else None
+        world = UNTOUCHED in drift_names(config.model.base, name)
+        self._drifts = Drifts(world=world)
+        if name is not None and self.accelerator.is_main_process:
+            self._drifts = Drifts(world=world, features=name, embed=embedding(self._scorer(name)))
 
     def __call__(self, step: int) -> Mapping[str, float]:
-        """Return win_rate/<scorer> and score/<scorer>, and write the first images side by side."""
+        """Return win rates, scores, drifts; write the first images side by side."""
         settings, metrics = self.run.config.evaluate, dict[str, float]()
         main = self.accelerator.is_main_process
         if settings is not None and (main or self.run.shards is not None):
@@ -58,17 +85,26 @@ class Validator:
     ) -> dict[str, float]:
         base = self._base_images(prompts)
         self._write(step, base, ours)
-        metrics: dict[str, float] = {}
+        metrics = self._drifts(ours, base)
         told = tuple(prompts) * len(settings.seeds)
         for name in settings.scorers:
-            scorer = self._scorers.setdefault(name, load_scorer(name))
+            scorer = self._scorer(name)
             mine, theirs = (scorer.score(images, told).values for images in (ours, base))
             shape = (len(settings.seeds), len(prompts))
             rate = win_rate(mine.view(shape).T, theirs.view(shape).T)
             metrics[f"win_rate/{name}"] = rate.rate
             metrics[f"score/{name}"] = float(mine.mean())
             metrics[f"score_base/{name}"] = float(theirs.mean())
+        why = beyond(metrics, settings.max_drift)
+        if why is not None:
+            self.say(f"{why}: the run ends at step {step}")
+            self.enough = True
         return metrics
+
+    def _scorer(self, name: str) -> LoadedScorer:
+        if name not in self._scorers:
+            self._scorers[name] = load_scorer(name)
+        return self._scorers[name]
 
     def _base_images(self, prompts: list[str]) -> Images:
         if self._base is None:

@@ -31,7 +31,7 @@ class Loop:
     hooks: Hooks = field(default_factory=Hooks)
 
     def run(self, state: LoopState) -> LoopState:
-        """Train from `state.step` to `plan.steps` and leave a checkpoint at the end.
+        """Train from `state.step` to `plan.steps`, or till it is enough; leave a checkpoint then.
 
         Raises:
             DivergedError: numbers stay non-finite after the last good checkpoint was restored.
@@ -41,7 +41,7 @@ class Loop:
         health = Health(length=self.plan.length, accuracy=state.accuracy)
         began = time.monotonic() - state.seconds
         windows = iter(self.source(self.learner.nets, state.step))
-        while state.step < self.plan.steps:
+        while state.step < self.plan.steps and not state.ended:
             window = next(windows)
             rows = state.rows_per_pass or self.plan.rows_per_pass
             result, fitted = fitting_step(self.learner, window, window.positions, state.step, rows)
@@ -52,7 +52,7 @@ class Loop:
             self._report(state, result, health)
             best = self._validate(state)
             self._save(state, best)
-            if self._asked_to_stop() and state.step < self.plan.steps:
+            if self._asked_to_stop() and state.step < self.plan.steps and not state.ended:
                 self._write(state, best=False)
                 raise Preempted(
                     f"stopped at step {state.step} of {self.plan.steps}; everything is saved",
@@ -65,6 +65,7 @@ class Loop:
         """Count a good step, or log a bad one and act when they come in a row."""
         if result.applied:
             state.skips = 0
+            self.hooks.measured(state.step, result.loss.metrics)
             health.add(result.loss.metrics, self.learner.processes.gather)
             state.accuracy = health.accuracy
             return
@@ -122,14 +123,21 @@ class Loop:
                 metrics = self.hooks.validate(state.step)
         self.log.metrics(state.step, finite(dict(metrics)))
         self.hooks.on_step(state.step, metrics)
-        value = metrics.get(self.plan.best_by or "")  # only the main process has metrics
-        best = value is not None and (state.best is None or value > state.best)
-        if value is not None and best:
+        state.ended = self._anywhere(self.hooks.enough())
+        return not state.ended and self._anywhere(self._improved(state, metrics))
+
+    def _improved(self, state: LoopState, metrics: Mapping[str, float]) -> bool:
+        if self.plan.best_by is None:
+            return self.plan.keep_validated
+        value = metrics.get(self.plan.best_by)  # only the main process has metrics
+        better = value is not None and (state.best is None or value > state.best)
+        if value is not None and better:
             state.best = float(value)
-        return self._anywhere(best)
+        return better
 
     def _save(self, state: LoopState, best: bool) -> None:
-        if best or state.step % self.plan.save_every == 0 or state.step == self.plan.steps:
+        last = state.ended or state.step == self.plan.steps
+        if best or last or state.step % self.plan.save_every == 0:
             self._write(state, best=best)
 
     def _write(self, state: LoopState, *, best: bool) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPlan:
@@ -19,6 +21,9 @@ class LoopPlan:
     max_consecutive_skips: int
     length: int
     """T of the noise schedule, for the bins of the health."""
+    keep_validated: bool = False
+    """Whether, without `best_by`, the newest validated state is kept as the best: a run that may
+    end early goes back to it."""
 
 
 @dataclass
@@ -34,10 +39,15 @@ class LoopState:
     scaler: dict[str, Any] | None = None
     seconds: float = 0.0
     skipped_steps: int = 0
+    ended: bool = False
 
 
 def _nothing(step: int, values: Mapping[str, object]) -> None:
     del step, values
+
+
+def _unmeasured(step: int, metrics: Mapping[str, Tensor]) -> None:
+    del step, metrics
 
 
 def _no_validation(step: int) -> Mapping[str, float]:
@@ -49,12 +59,16 @@ def _no_validation(step: int) -> Mapping[str, float]:
 class Hooks:
     """What the caller wants to know or decide.
 
-    on_step: told (finished steps, latest numbers). validate: step -> metrics, called with the
-    average in place when there is one. stop: asked after every step. report: further numbers worth
-    logging, asked when metrics are written.
+    on_step: told (finished steps, latest numbers). measured: told (steps before this one, what
+    every prompt of this process measured). validate: step -> metrics, called with the average in
+    place when there is one. enough: asked after it; the run is then finished, whatever steps are
+    left. stop: asked after every step. report: further numbers worth logging, asked when metrics
+    are written.
     """
 
     on_step: Callable[[int, Mapping[str, object]], None] = _nothing
+    measured: Callable[[int, Mapping[str, Tensor]], None] = _unmeasured
     validate: Callable[[int], Mapping[str, float]] = _no_validation
+    enough: Callable[[], bool] = lambda: False
     stop: Callable[[], bool] = lambda: False
     report: Callable[[], Mapping[str, float]] = dict[str, float]

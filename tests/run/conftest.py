@@ -12,6 +12,7 @@ from diffpref.data.records import Record
 from diffpref.data.writers import image_of, write_jsonl
 from diffpref.io import png_bytes
 from tests.models.conftest import write_sd15
+from tests.run.online import METHODS
 
 PAIRS = 10
 
@@ -67,6 +68,42 @@ def make_config(base: Path, pairs: Path, tmp_path: Path) -> Callable[..., RunCon
             "loop": {"steps": 6},
             "optimizer": {"lr": 1e-2},
             "save": {"every": 2, "keep": 10},
+        }
+        for key, value in changes.items():
+            section, _, name = key.partition("__")
+            if name:
+                tree.setdefault(section, {})[name] = value
+            else:
+                tree[section] = value
+        return parse_config(tree)
+
+    return make
+
+
+@pytest.fixture
+def online(base: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+    """Return a maker of small online runs; keyword `section__field` changes one field."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(f"a thing number {i}" for i in range(5)))
+
+    def make(method: str = "tailorpo", **changes: Any) -> RunConfig:
+        tree: dict[str, Any] = {
+            "model": {"base": str(base), "dtype": "fp32", "device": "cpu"},
+            "adapter": {"rank": 2},
+            "method": {"name": method, **METHODS.get(method, {})},
+            "rollout": {
+                "prompts": str(prompts),
+                "prompts_per_round": 2,
+                "images": 3,
+                "per_step": 4,
+                "steps": 4,
+                "guidance": 2.0,
+                "resolution": 64,
+            },
+            "reward": {"scorer": "brightness", "standardise": 4},
+            "loop": {"steps": 3},
+            "optimizer": {"lr": 1e-2},
+            "save": {"every": 1, "keep": 10},
         }
         for key, value in changes.items():
             section, _, name = key.partition("__")

@@ -18,7 +18,8 @@ Items = dict[str, Tensor]
 class Maker(Protocol):
     """Makes one kind of item.
 
-    make: sample the prompts' share of a round. chosen: which items are worth learning from.
+    make: sample the prompts' share of a round, equally many items of every prompt. chosen: which
+    items of a whole round are worth learning from.
     window: items with the positions that key their draws -> what an objective takes.
     """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from diffpref.run.rollouts.reward import DecodedReward, make_reward
 from diffpref.run.rollouts.rounds import Rounds
 from diffpref.run.rollouts.source import Progress, PromptWindows, Replay, Rollouts
 from diffpref.run.rollouts.step_pairs import StepPairMaker
-from diffpref.run.rollouts.tally import Tally
+from diffpref.run.rollouts.tally import Tally, added_up
 from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
@@ -94,6 +95,7 @@ class Online:
     ) -> Any:
         """Return the source of windows for this objective."""
         world, rank = processes.num_processes, processes.process_index
+        self.tally.everyone = partial(added_up, processes)
         if find_method(config.method.name).data == "prompts":
             return PromptWindows(
                 prompts=self.prompts,
@@ -106,9 +108,7 @@ class Online:
         rollouts = Rollouts(
             prompts=self.prompts,
             maker=self._maker(config, objective),
-            rounds=Rounds(
-                folder=folder, rank=rank, keep=config.save.every * (config.save.keep + 1) + 1
-            ),
+            rounds=Rounds(folder=folder, keep=config.save.every * (config.save.keep + 1) + 1),
             sampler=sampler,
             seed=self.seed,
             per_step=self.config.per_step,
@@ -176,12 +176,7 @@ def open_online(
     rollout, reward = config.rollout, config.reward
     assert rollout is not None  # check_fits
     assert reward is not None  # check_fits
-    if rollout.prompts_per_round % world:
-        raise ConfigError(
-            f"{rollout.prompts_per_round} prompts cannot be shared by {world} processes",
-            where="rollout.prompts_per_round",
-            hint=f"make it a multiple of {world}",
-        )
+    _check_shared(rollout, world)
     settings = SampleSettings(height=rollout.resolution, width=rollout.resolution)
     height, width = image_size(bundle, settings)
     guidance = bundle.family.guidance if rollout.guidance is None else rollout.guidance
@@ -210,6 +205,17 @@ def open_online(
         seed=config.seed,
         watched=watched,
     )
+
+
+def _check_shared(config: RolloutConfig, world: int) -> None:
+    for name in ("prompts_per_round", "per_step"):
+        count = getattr(config, name)
+        if count % world:
+            raise ConfigError(
+                f"{count} cannot be shared by {world} processes",
+                where=f"rollout.{name}",
+                hint=f"make it a multiple of {world}",
+            )
 
 
 @torch.no_grad()

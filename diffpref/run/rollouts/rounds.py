@@ -16,7 +16,7 @@ FORMAT = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round gave this process.
+    """What one round gave all processes together.
 
     Attributes:
         number: of the round, from 0.
@@ -38,10 +38,9 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """A folder of rounds, one file per round and process; the newest `keep` are kept."""
+    """A folder of rounds, one file each, the newest `keep` kept. One process writes, all read."""
 
     folder: Path
-    rank: int
     keep: int
 
     def save(self, made: Round) -> None:
@@ -64,7 +63,7 @@ class Rounds:
     def numbers(self) -> list[int]:
         return sorted(
             int(path.name.split(".")[0].removeprefix("round-"))
-            for path in self.folder.glob(f"round-*.{self.rank}.safetensors")
+            for path in self.folder.glob("round-*.safetensors")
         )
 
     def read(self, number: int) -> Round:
@@ -92,19 +91,20 @@ class Rounds:
                 hint="delete it and resume from an older checkpoint",
             ) from error
 
-    def holding(self, step: int) -> Round | None:
-        """Return the round whose windows include this step but do not begin with it.
+    def forget(self, step: int) -> None:
+        """Remove rounds that begin at this step or later: the policy makes them anew, and alike."""
+        for number in reversed(self.numbers()):
+            if self.read(number).first < step:
+                break
+            self._path(number).unlink()
 
-        Newer rounds, and one that begins here, are removed: the policy makes them anew, and alike.
-        """
-        found = None
-        for number in self.numbers():
+    def holding(self, step: int) -> Round | None:
+        """Return the round whose windows include this step but do not begin with it."""
+        for number in reversed(self.numbers()):
             made = self.read(number)
-            if made.first >= step:
-                self._path(number).unlink()
-            elif step < made.first + made.windows:
-                found = made
-        return found
+            if made.first < step < made.first + made.windows:
+                return made
+        return None
 
     def before(self, step: int) -> Round | None:
         """Return the round that ends where this step begins; None at the start of a run.
@@ -131,4 +131,4 @@ class Rounds:
         return newest
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"round-{number:06d}.{self.rank}.safetensors"
+        return self.folder / f"round-{number:06d}.safetensors"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from math import ceil, gcd
 from typing import Any
 
 import torch
@@ -32,8 +33,10 @@ def _silent(*what: object) -> None:
 class Rollouts:
     """Rounds of the policy's own samples, each learned from for some steps.
 
-    A round is written before it is learned from, so a run resumes inside one exactly. The item at
-    place i of step s has the position 2 s x per_step + i: no two draws share one.
+    A round is written before it is learned from, so a run resumes inside one exactly. Every process
+    samples its share of the prompts and then holds the items of all, in the order of the prompts:
+    what is chosen, and the window it falls in, are those of one process. The item at place i of
+    step s has the position s x per_step + i.
 
     Attributes:
         prompts: what is asked.
@@ -75,6 +78,9 @@ class Rollouts:
             CheckpointError: the round that step `first` learns from is gone.
         """
         del nets  # the sampler holds the policy without a wrapper that would synchronise
+        if self.rank == 0:
+            self.rounds.forget(first)
+        self.gather(torch.zeros(1, device=self.prompts.bundle.device))  # the others wait for that
         made, step, empty = self.rounds.holding(first), first, 0
         last = made or self.rounds.before(first)
         number = 0 if last is None else last.number + (made is None)
@@ -92,23 +98,32 @@ class Rollouts:
             made, number = None, number + 1
 
     def report(self) -> Mapping[str, float]:
-        """Return what the latest round was like, and the counts so far."""
+        """Return what the latest round was like, and the counts so far; all must call."""
         return {**self._latest, **self.tally.report()}
 
     def _make(self, number: int, step: int) -> Round:
         """Sample a round, keep what is worth learning from, and write it."""
         positions = self.prompts.of_round(number, rank=self.rank, world=self.world)
         with torch.no_grad():
-            items = joined(self._sampled(positions))
-        chosen = self.maker.chosen(items) if items else torch.zeros(0, dtype=torch.long)
+            items = self._everyones(joined(self._sampled(positions)))
+        chosen = self.maker.chosen(items)
         self._note(items, chosen)
         kept = {name: tensor[chosen] for name, tensor in items.items()}
-        windows = self._windows(len(chosen))
+        windows = self.windows(len(chosen))
         made = Round(number=number, first=step, windows=windows, items=kept, about=self.report())
         if not made.windows:
             self.say(f"round {number}: no items passed the filter; sampling anew")
-        self.rounds.save(made)
+        if self.rank == 0:
+            self.rounds.save(made)
         return made
+
+    def _everyones(self, mine: Items) -> Items:
+        """Return the items of all processes, by prompt; a prompt's own stay in their order."""
+        device, items = self.prompts.bundle.device, mine
+        if self.world > 1:
+            items = {name: self.gather(each.to(device)).cpu() for name, each in mine.items()}
+        order = items["asked"].argsort(stable=True)
+        return {name: tensor[order] for name, tensor in items.items()}
 
     def _sampled(self, positions: Int[Tensor, " b"]) -> Iterator[Items]:
         net = self.tally.counted(self.sampler)
@@ -118,50 +133,52 @@ class Rollouts:
             yield self.maker.make(net, self.prompts.batch(part), Draws(self.seed, part))
         self.progress(len(positions), len(positions))
 
-    def _windows(self, mine: int) -> int:
-        """Return the optimizer steps a round feeds: as every process can, none if one has none."""
-        local = torch.tensor([mine * self.passes], device=self.prompts.bundle.device)
-        fewest = int(self.gather(local).min())
-        share = max(1, self.per_step // self.world)
-        return min(max(1, round(fewest / share)), fewest)
+    def windows(self, items: int) -> int:
+        """Return the optimizer steps that so many items feed."""
+        return max(1, round(items * self.passes / self.per_step)) if items else 0
 
     def window(self, made: Round, step: int) -> Any:
-        """Return the items one step learns from: a round is spread evenly over its steps."""
-        mine = self._share(made, step)
-        items = {name: tensor[mine] for name, tensor in made.items.items()}
-        places = (step * self._most + torch.arange(len(mine))) * self.world + self.rank
-        return self.maker.window(items, places)
-
-    @property
-    def _most(self) -> int:
-        """The most items of a step: another process may have far fewer, and decides how many."""
-        return 2 * max(1, self.per_step // self.world)
+        """Return this process's part of what one step learns from."""
+        place, taken = self._places(made), self._share(made, step)
+        items = {name: tensor[taken] for name, tensor in made.items.items()}
+        return self.maker.window(items, place + step * self.per_step)
 
     def _share(self, made: Round, step: int) -> Int[Tensor, " m"]:
-        """Return which items of its round a step learns from."""
-        orders = [
-            permutation(self.seed, made.number * self.passes + turn, len(made))
-            for turn in range(self.passes)
-        ]
-        return torch.cat(orders).tensor_split(made.windows)[step - made.first][: self._most]
+        """Return which items of its round a step learns from on this process.
+
+        Steps take `per_step` items, so a round's last step may meet some once more or leave some
+        out; a round of fewer is one smaller step.
+        """
+        turns = range(made.number * self.passes, (made.number + 1) * self.passes)
+        order = torch.cat([permutation(self.seed, turn, len(made)) for turn in turns])
+        start = (step - made.first) * self._size(made)
+        return order[(self._places(made) + start) % len(order)]
+
+    def _places(self, made: Round) -> Int[Tensor, " m"]:
+        """Return this process's places in each step of a round."""
+        return torch.arange(self.rank, self._size(made), self.world)
+
+    def _size(self, made: Round) -> int:
+        """Return the items of a step, which any number of processes allowed can share evenly."""
+        unit = gcd(self.per_step, self.prompts.per_round)
+        return min(self.per_step, ceil(len(made) * self.passes / unit) * unit)
 
     def _note(self, items: Items, chosen: Int[Tensor, " m"]) -> None:
         """Remember what the round was like."""
-        self._latest.clear()
-        if items:
-            reward, gap = items["reward"].float(), items["gap"].float()
-            self._latest.update(
-                {
-                    "rollout/reward": float(reward.mean()),
-                    "rollout/reward_std": float(reward.std(correction=0)),
-                    "rollout/gap": float(gap.mean()),
-                    "rollout/kept": len(chosen) / len(reward),
-                }
-            )
+        reward, gap = items["reward"].float(), items["gap"].float()
+        self._latest.update(
+            {
+                "rollout/reward": float(reward.mean()),
+                "rollout/reward_std": float(reward.std(correction=0)),
+                "rollout/gap": float(gap.mean()),
+                "rollout/kept": len(chosen) / len(reward),
+            }
+        )
 
     def _recall(self, made: Round, first: int) -> None:
         """Take up the report of a round that was made before this process began."""
-        self.tally.restore(made.about)
+        if self.rank == 0:  # counts are added up over processes
+            self.tally.restore(made.about)
         for step in range(made.first, min(first, made.first + made.windows)):
             self.tally.learning += self.cost * len(self._share(made, step))
         self._latest.update({k: v for k, v in made.about.items() if k.startswith("rollout/")})
@@ -185,20 +202,20 @@ class Replay:
         """Yield this process's part of every window from step `first` on, for ever.
 
         Raises:
-            DataError: the folder holds no rounds of this process with items.
+            DataError: the folder holds no rounds with items.
         """
         del nets
         rounds = self.rollouts.rounds
         places = [
             (number, place)
             for number in rounds.numbers()
-            for place in range(rounds.read(number).windows)
+            for place in range(self.rollouts.windows(len(rounds.read(number))))
         ]
         if not places:
             raise DataError(
                 "holds no rounds to learn from",
                 where=f"rollout.frozen: {rounds.folder}",
-                hint="give the rollouts/ folder of an online run on as many processes",
+                hint="give the rollouts/ folder of an online run",
             )
         for step in count(first):
             number, place = places[step % len(places)]

@@ -1,10 +1,12 @@
 """Counts what online training spends: network rows, decoded images, rewards."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
+from diffpref.train.processes import Processes
 from diffpref.types import Conditioning, Denoiser, Latents, Steps
 
 
@@ -14,13 +16,14 @@ class Tally:
 
     unet: rows through the sampling network; guidance counts twice. learning: rows through the
     networks that learn, a backward pass counting as two forward passes. decoded: latents turned
-    into images. rewarded: rewards asked for.
+    into images. rewarded: rewards asked for. everyone: adds counts up over processes.
     """
 
     unet: int = 0
     learning: int = 0
     decoded: int = 0
     rewarded: int = 0
+    everyone: Callable[[Tensor], Tensor] = field(default=lambda counts: counts, repr=False)
 
     def counted(self, net: Denoiser) -> Denoiser:
         """Return the network, its rows counted."""
@@ -41,12 +44,10 @@ class Tally:
         return count
 
     def report(self) -> dict[str, float]:
-        return {
-            "calls/unet": float(self.unet),
-            "calls/unet_learning": float(self.learning),
-            "calls/vae": float(self.decoded),
-            "calls/reward": float(self.rewarded),
-        }
+        """Return the counts of all processes; all must call."""
+        mine = [self.unet, self.learning, self.decoded, self.rewarded]
+        names = ("calls/unet", "calls/unet_learning", "calls/vae", "calls/reward")
+        return dict(zip(names, map(float, self.everyone(torch.tensor(mine))), strict=True))
 
     def restore(self, report: Mapping[str, float]) -> None:
         """Go on counting from an earlier report."""
@@ -54,3 +55,9 @@ class Tally:
         self.learning = int(report["calls/unet_learning"])
         self.decoded = int(report["calls/vae"])
         self.rewarded = int(report["calls/reward"])
+
+
+def added_up(processes: Processes, counts: Tensor) -> Tensor:
+    """Return the sum of every process's counts."""
+    everyone = processes.gather(counts.to(processes.device))
+    return everyone.view(processes.num_processes, -1).sum(dim=0)
