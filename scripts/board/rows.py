@@ -1,6 +1,6 @@
 """What the leaderboard compares, and the search every row gets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Data = Literal["votes", "reward", "lists", "unpaired"]
@@ -19,6 +19,8 @@ class Row:
         afford: a row; this one trains on only as many pairs as that row can for the compute of
             Diffusion-DPO. None trains on as many pairs as Diffusion-DPO.
         group: `method`, or the name of the ablation it belongs to.
+        thorough: search the learning rate with runs of the full length and all training seeds, still
+            on validation prompts only, instead of short runs of the first seed.
     """
 
     preset: str
@@ -26,6 +28,7 @@ class Row:
     overrides: tuple[str, ...] = ()
     afford: str | None = None
     group: str = "method"
+    thorough: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,4 +118,13 @@ ROWS: dict[str, Row] = {
         overrides=("reference={kind: moving, refresh_every: 16, budget: 0.005}",),
         group="reference",
     ),
+}
+
+FULL_SEARCH = ("diffusion_dpo", "beta_dpo", "smpo", "ncp_dpo", "ncp_cpo", "ncp_sft", "simpo")
+"""Rows run once more with a thorough search: the form's own, at a third of the draws, takes a
+learning rate that is too large for the whole run (docs/log.md, 2026-11-25)."""
+
+ROWS |= {
+    f"{name}_full_search": replace(ROWS[name], group="full search", thorough=True)
+    for name in FULL_SEARCH
 }

@@ -1,0 +1,62 @@
+"""The leaderboard's search: what it runs, and what it takes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.board.rows import ROWS
+from scripts.leaderboard import Board
+
+LOW, HIGH = 1e-3, 3e-3
+
+
+class Runs:
+    """Stands in for trained runs: each seed's oracle scores at each rate, and what was asked for."""
+
+    def __init__(self, better: dict[float, list[bool]]) -> None:
+        self.better = better
+        self.asked: list[tuple[float, int, str, int]] = []
+
+    def __call__(self, name: str, *, lr: float, seed: int, split: str, draws: int) -> Any:
+        self.asked.append((lr, seed, split, draws))
+        return {"oracle": [1.0 if self.better[lr][seed] else -1.0] * 4}
+
+
+def searched(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, runs: Runs) -> float:
+    board = Board("short", folder / "work", folder / "out")
+    monkeypatch.setattr(board, "run", runs)
+    monkeypatch.setattr(board, "base", lambda split: {"oracle": torch.zeros(4).tolist()})
+    return board.best_rate(name)
+
+
+def test_a_thorough_search_runs_every_seed_at_full_length_on_validation_prompts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = Runs({LOW: [False, True, True], HIGH: [True, False, False]})
+    assert searched(monkeypatch, tmp_path, "beta_dpo_full_search", runs) == LOW
+    assert runs.asked == [
+        (lr, seed, "validation", 1500) for lr in (LOW, HIGH) for seed in (0, 1, 2)
+    ]
+
+
+def test_the_forms_own_search_makes_one_short_run_a_rate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = Runs({LOW: [False, True, True], HIGH: [True, False, False]})
+    assert searched(monkeypatch, tmp_path, "beta_dpo", runs) == HIGH
+    assert runs.asked == [(LOW, 0, "validation", 500), (HIGH, 0, "validation", 500)]
+
+
+def test_a_full_search_row_differs_from_its_method_in_the_search_alone() -> None:
+    for name, row in ROWS.items():
+        if row.thorough:
+            plain = ROWS[name.removesuffix("_full_search")]
+            assert name.endswith("_full_search")
+            assert (row.preset, row.data, row.overrides) == (
+                plain.preset,
+                plain.data,
+                plain.overrides,
+            )
+            assert row.group == "full search"
