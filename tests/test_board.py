@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from scripts.board.rows import ROWS
 from scripts.leaderboard import Board
@@ -13,13 +12,14 @@ LOW, HIGH = 1e-3, 3e-3
 
 
 class Runs:
-    """Stands in for trained runs: each seed's oracle scores at each rate, and what was asked for."""
+    """Stands in for trained runs: whether a rate's seeds win, and what was asked for."""
 
     def __init__(self, better: dict[float, list[bool]]) -> None:
         self.better = better
         self.asked: list[tuple[float, int, str, int]] = []
 
     def __call__(self, name: str, *, lr: float, seed: int, split: str, draws: int) -> Any:
+        assert name in ROWS
         self.asked.append((lr, seed, split, draws))
         return {"oracle": [1.0 if self.better[lr][seed] else -1.0] * 4}
 
@@ -27,7 +27,7 @@ class Runs:
 def searched(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, runs: Runs) -> float:
     board = Board("short", folder / "work", folder / "out")
     monkeypatch.setattr(board, "run", runs)
-    monkeypatch.setattr(board, "base", lambda split: {"oracle": torch.zeros(4).tolist()})
+    monkeypatch.setattr(board, "base", lambda _: {"oracle": [0.0] * 4})
     return board.best_rate(name)
 
 

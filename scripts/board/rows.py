@@ -19,8 +19,8 @@ class Row:
         afford: a row; this one trains on only as many pairs as that row can for the compute of
             Diffusion-DPO. None trains on as many pairs as Diffusion-DPO.
         group: `method`, or the name of the ablation it belongs to.
-        thorough: search the learning rate with runs of the full length and all training seeds, still
-            on validation prompts only, instead of short runs of the first seed.
+        thorough: search the learning rate with runs of the full length and of all training seeds,
+            still on validation prompts only, instead of short runs of the first seed.
     """
 
     preset: str
