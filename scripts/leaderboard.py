@@ -76,6 +76,9 @@ class Board:
 
     def best_rate(self, name: str) -> float:
         """Return the learning rate that wins most often on the validation prompts."""
+        other = ROWS[name].rate_of
+        if other is not None:
+            return self.best_rate(other)
         base = scores(self.base("validation"))
         thorough, form = ROWS[name].thorough, self.form
         seeds = form.seeds if thorough else (0,)
@@ -94,7 +97,7 @@ class Board:
     def draws(self, row: Row) -> int:
         """Return how many pairs a row may draw."""
         if row.afford is None:
-            return self.form.draws
+            return self.form.draws * row.times
         costs: dict[str, float] = {}
         for name in (REFERENCE_ROW, row.afford):
             lr = self.best_rate(name)

@@ -60,3 +60,13 @@ def test_a_full_search_row_differs_from_its_method_in_the_search_alone() -> None
                 plain.overrides,
             )
             assert row.group == "full search"
+
+
+def test_four_times_the_pairs_take_the_rate_of_the_thorough_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = Runs({LOW: [False, True, True], HIGH: [True, False, False]})
+    assert searched(monkeypatch, tmp_path, "ncp_dpo_four_times", runs) == LOW
+    assert {draws for *_, draws in runs.asked} == {1500}
+    board = Board("short", tmp_path / "work", tmp_path / "out")
+    assert board.draws(ROWS["ncp_dpo_four_times"]) == 6000

@@ -21,6 +21,8 @@ class Row:
         group: `method`, or the name of the ablation it belongs to.
         thorough: search the learning rate with runs of the full length and of all training seeds,
             still on validation prompts only, instead of short runs of the first seed.
+        rate_of: a row whose learning rate is taken instead of searching one.
+        times: how often the form's pairs are drawn.
     """
 
     preset: str
@@ -29,6 +31,8 @@ class Row:
     afford: str | None = None
     group: str = "method"
     thorough: bool = False
+    rate_of: str | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,3 +132,23 @@ ROWS |= {
     f"{name}_full_search": replace(ROWS[name], group="full search", thorough=True)
     for name in FULL_SEARCH
 }
+
+LONG = ("diffusion_dpo", "ncp_dpo", "ncp_cpo", "ncp_sft")
+"""Rows run once more on four times the pairs: NCP's few effective pairs."""
+
+ROWS |= {
+    f"{name}_four_times": replace(
+        ROWS[name], group="four times the pairs", times=4, rate_of=f"{name}_full_search"
+    )
+    for name in LONG
+}
+
+ROWS["ncp_dpo_logit_scale"] = replace(
+    ROWS["ncp_dpo"],
+    overrides=("method.beta=40000",),
+    group="beta",
+    rate_of="ncp_dpo_full_search",
+)
+ROWS["simpo_anchored"] = replace(
+    ROWS["simpo"], overrides=("parts.anchor={kind: winner, weight: 25}",), group="anchor"
+)
