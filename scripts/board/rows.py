@@ -124,7 +124,16 @@ ROWS: dict[str, Row] = {
     ),
 }
 
-FULL_SEARCH = ("diffusion_dpo", "beta_dpo", "smpo", "ncp_dpo", "ncp_cpo", "ncp_sft", "simpo")
+FULL_SEARCH = (
+    "diffusion_dpo",
+    "dmpo",
+    "beta_dpo",
+    "smpo",
+    "ncp_dpo",
+    "ncp_cpo",
+    "ncp_sft",
+    "simpo",
+)
 """Rows run once more with a thorough search: the form's own, at a third of the draws, takes a
 learning rate that is too large for the whole run (docs/log.md, 2026-11-25)."""
 
