@@ -76,18 +76,28 @@ class Board:
 
     def best_rate(self, name: str) -> float:
         """Return the learning rate that wins most often on the validation prompts."""
+        other = ROWS[name].rate_of
+        if other is not None:
+            return self.best_rate(other)
         base = scores(self.base("validation"))
+        thorough, form = ROWS[name].thorough, self.form
+        seeds = form.seeds if thorough else (0,)
+        draws = form.draws if thorough else form.search_draws
         won: dict[float, tuple[float, float]] = {}
-        for lr in self.form.rates:
-            facts = self.run(name, lr=lr, seed=0, split="validation", draws=self.form.search_draws)
-            ours = scores(facts)
-            won[lr] = (win_rate(ours[:, None], base[:, None]).rate, float(ours.mean()))
+        for lr in form.rates:
+            runs = [
+                scores(self.run(name, lr=lr, seed=seed, split="validation", draws=draws))
+                for seed in seeds
+            ]
+            ours = torch.stack(runs, dim=1)
+            rate = win_rate(ours, base[:, None].expand_as(ours)).rate
+            won[lr] = (rate, float(ours.mean()))
         return max(won, key=lambda lr: won[lr])
 
     def draws(self, row: Row) -> int:
         """Return how many pairs a row may draw."""
         if row.afford is None:
-            return self.form.draws
+            return self.form.draws * row.times
         costs: dict[str, float] = {}
         for name in (REFERENCE_ROW, row.afford):
             lr = self.best_rate(name)

@@ -1,6 +1,6 @@
 """What the leaderboard compares, and the search every row gets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Data = Literal["votes", "reward", "lists", "unpaired"]
@@ -19,6 +19,10 @@ class Row:
         afford: a row; this one trains on only as many pairs as that row can for the compute of
             Diffusion-DPO. None trains on as many pairs as Diffusion-DPO.
         group: `method`, or the name of the ablation it belongs to.
+        thorough: search the learning rate with runs of the full length and of all training seeds,
+            still on validation prompts only, instead of short runs of the first seed.
+        rate_of: a row whose learning rate is taken instead of searching one.
+        times: how often the form's pairs are drawn.
     """
 
     preset: str
@@ -26,6 +30,9 @@ class Row:
     overrides: tuple[str, ...] = ()
     afford: str | None = None
     group: str = "method"
+    thorough: bool = False
+    rate_of: str | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,3 +123,41 @@ ROWS: dict[str, Row] = {
         group="reference",
     ),
 }
+
+FULL_SEARCH = (
+    "diffusion_dpo",
+    "dmpo",
+    "beta_dpo",
+    "smpo",
+    "ncp_dpo",
+    "ncp_cpo",
+    "ncp_sft",
+    "simpo",
+)
+"""Rows run once more with a thorough search: the form's own, at a third of the draws, takes a
+learning rate that is too large for the whole run (docs/log.md, 2026-11-25)."""
+
+ROWS |= {
+    f"{name}_full_search": replace(ROWS[name], group="full search", thorough=True)
+    for name in FULL_SEARCH
+}
+
+LONG = ("diffusion_dpo", "ncp_dpo", "ncp_cpo", "ncp_sft")
+"""Rows run once more on four times the pairs: NCP's few effective pairs."""
+
+ROWS |= {
+    f"{name}_four_times": replace(
+        ROWS[name], group="four times the pairs", times=4, rate_of=f"{name}_full_search"
+    )
+    for name in LONG
+}
+
+ROWS["ncp_dpo_logit_scale"] = replace(
+    ROWS["ncp_dpo"],
+    overrides=("method.beta=40000",),
+    group="beta",
+    rate_of="ncp_dpo_full_search",
+)
+ROWS["simpo_anchored"] = replace(
+    ROWS["simpo"], overrides=("parts.anchor={kind: winner, weight: 25}",), group="anchor"
+)
