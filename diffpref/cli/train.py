@@ -25,11 +25,11 @@ SMOKE = (
     "loop.steps=3",
     "save.every=1",
     "save.keep=2",
-    "data.max_rows=8",
-    "data.pairs_per_batch=2",
     "loop.micro_batches=1",
     "optimizer.warmup=0",
 )
+SMOKE_DATA = ("data.max_rows=8", "data.pairs_per_batch=2")
+SMOKE_ROLLOUT = ("rollout.prompts_per_round=4", "rollout.per_step=4")
 
 
 @app.command()
@@ -69,10 +69,13 @@ def train(
     from diffpref.run.folder import CONFIG, is_run, new_folder, require_fresh
 
     given = Path(config)
-    changes = [*(overrides or []), *(SMOKE if smoke else ())]
+    changes = list(overrides or [])
     continued = is_run(given)
     path = given / CONFIG if continued else find_config(config)
     wanted = load_config(path, changes)
+    if smoke:
+        changes += [*SMOKE, *(SMOKE_DATA if wanted.data else SMOKE_ROLLOUT)]
+        wanted = load_config(path, changes)
     if dry_run:
         _dry_run(wanted, json)
         return

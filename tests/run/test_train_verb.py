@@ -87,6 +87,15 @@ def test_smoke_goes_through_everything_once(config: Path, tmp_path: Path) -> Non
     assert newest.step == 4
 
 
+def test_smoke_of_an_online_run_samples_little(online: Make, tmp_path: Path) -> None:
+    path, out = tmp_path / "online.yaml", tmp_path / "smoke"
+    path.write_text(dump_config(online(rollout__prompts_per_round=500, rollout__per_step=500)))
+    assert main(["train", str(path), "--smoke", "--out", str(out)]) == 0
+    newest = Store(out / "checkpoints").latest()
+    assert newest is not None
+    assert newest.step == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
