@@ -78,8 +78,8 @@ def attend_sdpa(attn: Any, q: Queries, k: Keys, v: Keys, mask: Tensor | None, /)
     """Attend by torch's own kernel."""
     n, heads = len(q), attn.heads
     if mask is not None:
-        mask = attn.prepare_attention_mask(mask, k.shape[1], n)
-        mask = mask.view(n, heads, -1, mask.shape[-1])
+        prepared: Tensor = attn.prepare_attention_mask(mask, k.shape[1], n)
+        mask = prepared.view(n, heads, -1, prepared.shape[-1])
     split = [each.view(n, -1, heads, each.shape[-1] // heads).transpose(1, 2) for each in (q, k, v)]
     out = torch.nn.functional.scaled_dot_product_attention(*split, attn_mask=mask)
     return out.transpose(1, 2).reshape(n, -1, q.shape[-1]).to(q.dtype)

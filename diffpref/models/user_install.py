@@ -75,7 +75,8 @@ def install(net: nn.Module, adapter: UserAdapter, attentions: Sequence[Attention
     wide = torch.promote_types(next(net.parameters()).dtype, torch.float32)
     adapter.to(next(net.parameters()).device, wide)
     net.add_module(NAME, adapter)
-    for attention, layer in zip(attentions, adapter.layers.values(), strict=True):
+    layers: list[Any] = list(adapter.layers.values())
+    for attention, layer in zip(attentions, layers, strict=True):
         plain = attention.get_processor()
         listening: Any = UserAttention(plain, layer, adapter)  # stock names its own classes only
         attention.set_processor(listening)
