@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from diffpref.data.support import SupportPair
 from diffpref.errors import ConfigError, DataError
 from diffpref.io import load_weights, save_tensors
 from diffpref.world.crowd import bundled_crowd
-from diffpref.world.people import DEVIATION, population_taste
+from diffpref.world.people import DEVIATION, Person, population_taste
 
 FILE = "user_encoder.safetensors"
 WHITENING = "whitening"
@@ -97,6 +98,11 @@ def load_mean_difference(path: Path) -> MeanDifference:
     return MeanDifference(whitening=stored[WHITENING])
 
 
+@cache
+def _crowd() -> dict[str, Person]:
+    return bundled_crowd()
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorldTaste:
     """An upper bound for `builtin:pairs`: what the voter likes, known exactly, choices unseen."""
@@ -115,7 +121,7 @@ class WorldTaste:
         Raises:
             DataError: the voter is not of the bundled people.
         """
-        known = bundled_crowd()
+        known = _crowd()
         if not support or support[0].user not in known:
             hint = "choose users.encoder: mean_difference"
             raise DataError("this voter's taste is not known", where="users.encoder", hint=hint)
