@@ -30,6 +30,8 @@ SMOKE = (
     "loop.micro_batches=1",
     "optimizer.warmup=0",
 )
+SMOKE_USERS = ("data.max_rows=64", "users.held_out_rows=16")
+"""Rows of which somebody made two."""
 
 
 @app.command()
@@ -73,6 +75,9 @@ def train(
     continued = is_run(given)
     path = given / CONFIG if continued else find_config(config)
     wanted = load_config(path, changes)
+    if smoke and wanted.users is not None:
+        changes += SMOKE_USERS
+        wanted = load_config(path, changes)
     if dry_run:
         _dry_run(wanted, json)
         return

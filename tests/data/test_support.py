@@ -15,9 +15,11 @@ from diffpref.data.personal import Personal
 from diffpref.data.prepare import pixels_of
 from diffpref.data.rows import CachedRow
 from diffpref.data.support import SupportPair, SupportSampler, UserEncoder, decided, support_pairs
-from diffpref.data.user_encoders import fit_mean_difference, load_mean_difference
-from diffpref.errors import ConfigError
+from diffpref.data.user_encoders import WorldTaste, fit_mean_difference, load_mean_difference
+from diffpref.errors import ConfigError, DataError
 from diffpref.types import Conditioning, PreferenceBatch
+from diffpref.world.crowd import bundled_crowd
+from diffpref.world.people import POPULATION
 
 SIZES = (1, 2, 4, 8, 16)
 CUTS = ("64x64+0+0", "64x48+0+8")
@@ -282,3 +284,14 @@ def test_other_users_and_nobody_can_be_told_instead() -> None:
     assert not torch.equal(mine.user, theirs.user)
     assert not zero.user.any()
     assert zero.gate.tolist() == [1.0]
+
+
+def test_the_upper_bound_is_the_voters_exact_taste() -> None:
+    row = replace(make_rows(1, 1)[0], user="43")
+    pairs = support_pairs([row], features_of([row]))
+    taste = bundled_crowd()["43"].taste.tolist()
+    expected = [(mine - m) / 0.5 for mine, m in zip(taste, POPULATION.values(), strict=True)]
+    assert WorldTaste()(pairs).tolist() == pytest.approx(expected, abs=1e-5)
+    assert WorldTaste().width == len(expected)
+    with pytest.raises(DataError, match="not known"):
+        WorldTaste()(support_pairs([replace(row, user="stranger")], features_of([row])))
