@@ -50,13 +50,13 @@ class UserEncoder(Protocol):
 
 @runtime_checkable
 class Profile(Protocol):
-    """What is read of a user's profile file: its vector, and which encoder made it."""
+    """What is read of a user's profile: its vector, float32, and which encoder made it."""
 
     @property
     def embedding(self) -> Float[Tensor, " u"]: ...
 
     @property
-    def encoder(self) -> str: ...
+    def encoder_id(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)

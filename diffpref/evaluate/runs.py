@@ -10,6 +10,7 @@ from diffpref.data.labels import read_table
 from diffpref.errors import CheckpointError, UsageError
 from diffpref.evaluate.compare import LABELS_BY
 from diffpref.evaluate.opened import Opened, Place, facts_of
+from diffpref.evaluate.profiles import USERS_BY
 from diffpref.models import (
     AdapterConfig,
     Bundle,
@@ -22,6 +23,7 @@ from diffpref.models import (
 )
 from diffpref.models.lora_files import FILE
 from diffpref.models.user_files import FILE as USER_ADAPTER
+from diffpref.models.user_files import read_about
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.store import Store
 
@@ -49,7 +51,8 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
             return _of_run(folder, bundle, facts)
     if (folder / USER_ADAPTER).is_file():
         load_user_adapter(bundle.unet, folder)
-        return _of_run(folder, bundle, {"result": "user adapter"})
+        by = {USERS_BY: each for each in [read_about(folder).get("encoder")] if each}
+        return _of_run(folder, bundle, {"result": "user adapter", **by})
     found = _checkpoint(folder)
     _restore(bundle, config, found)
     return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}"})

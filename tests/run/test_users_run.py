@@ -77,6 +77,7 @@ def test_it_trains_measures_exports_and_is_opened_again(
     assert all(name.startswith("user_adapter.") for name in trained)
     assert any(bool(v.any()) for name, v in trained.items() if "to_v_ip" in name)
     assert read_about(folder)["encoder"] == load_mean_difference(folder / ENCODER).fingerprint
+    assert open_model(str(folder)).facts["users_by"] == read_about(folder)["encoder"]
     opened = open_model(str(folder)).bundle
     adapter = user_adapter_of(opened.unet)
     assert adapter is not None
