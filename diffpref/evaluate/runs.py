@@ -51,7 +51,8 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
             return _of_run(folder, bundle, facts)
     if (folder / USER_ADAPTER).is_file():
         load_user_adapter(bundle.unet, folder)
-        by = {USERS_BY: each for each in [read_about(folder).get("encoder")] if each}
+        encoder = read_about(folder).get("encoder")
+        by = {} if encoder is None else {USERS_BY: encoder}
         return _of_run(folder, bundle, {"result": "user adapter", **by})
     found = _checkpoint(folder)
     _restore(bundle, config, found)
