@@ -103,7 +103,8 @@ def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
 
 def _labels_of(folder: Path) -> dict[str, str]:
     """Return whose labels a run was trained on, if it was and its table is still there."""
-    table = load_config(folder / CONFIG).data.labels
+    data = load_config(folder / CONFIG).data
+    table = None if data is None else data.labels
     if table is None or not Path(table).is_file():
         return {}
     return {LABELS_BY: ", ".join(read_table(Path(table)).header["scorers"])}
