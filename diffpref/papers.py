@@ -72,6 +72,7 @@ class Method:
         reference: whether it needs a reference network, may have one (to report drift), or
             refuses one.
         data: the data unit it learns from.
+        users: whether it needs rows that say whose choice they are.
     """
 
     build: Callable[..., AnyObjective]
@@ -80,3 +81,4 @@ class Method:
     status: Status
     reference: Literal["needed", "optional", "refused"]
     data: Unit | Literal["prompts"]
+    users: bool = False

@@ -1,4 +1,4 @@
-"""What the policy is compared with: nothing, a frozen copy, itself without adapters, its past.
+"""What the policy is compared with: nothing, a copy, itself without adapters or users, its past.
 
 These are rules over denoisers and parameter dictionaries. Copying a network and switching an
 adapter off belong to `models`, which injects them.
@@ -55,6 +55,15 @@ def adapters_off(policy: Denoiser, off: Switch) -> Reference:
     def net(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
         with off():
             return policy(x_t, t, cond)
+
+    return Reference(net=_without_grad(net))
+
+
+def gate_off(policy: Denoiser) -> Reference:
+    """Compare with the policy's own network when it is told of no user: a gate of 0."""
+
+    def net(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
+        return policy(x_t, t, cond.nobodys())
 
     return Reference(net=_without_grad(net))
 

@@ -31,12 +31,18 @@ Positions = Int[Tensor, " b"]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What a denoiser is told besides x_t and t; one entry per row."""
+    """What a denoiser is told besides x_t and t; one entry per row.
+
+    `user` holds m vectors per row, one in everything of this package; the network's user adapter
+    makes tokens of them. `gate` is how strongly each row's user is heard, None is 1; a row with 0
+    has no user and is the base's.
+    """
 
     text: Float[Tensor, "n l d"]
     pooled: Float[Tensor, "n p"] | None = None
     time_ids: Float[Tensor, "n 6"] | None = None
     user: Float[Tensor, "n m u"] | None = None
+    gate: Float[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return self.text.shape[0]
@@ -48,6 +54,7 @@ class Conditioning:
             pooled=None if self.pooled is None else change(self.pooled),
             time_ids=None if self.time_ids is None else change(self.time_ids),
             user=None if self.user is None else change(self.user),
+            gate=None if self.gate is None else change(self.gate),
         )
 
     def repeat_rows(self, k: int) -> "Conditioning":
@@ -56,6 +63,10 @@ class Conditioning:
 
     def rows(self, index: slice) -> "Conditioning":
         return self.map(lambda tensor: tensor[index])
+
+    def nobodys(self) -> "Conditioning":
+        """Return the same without users."""
+        return replace(self, user=None, gate=None)
 
 
 @runtime_checkable

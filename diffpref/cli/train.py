@@ -30,6 +30,8 @@ SMOKE = (
 )
 SMOKE_DATA = ("data.max_rows=8", "data.pairs_per_batch=2")
 SMOKE_ROLLOUT = ("rollout.prompts_per_round=4", "rollout.per_step=4")
+SMOKE_USERS = ("data.max_rows=64", "data.pairs_per_batch=2", "users.held_out_rows=16")
+"""Rows of which somebody made two."""
 
 
 @app.command()
@@ -74,7 +76,8 @@ def train(
     path = given / CONFIG if continued else find_config(config)
     wanted = load_config(path, changes)
     if smoke:
-        changes += [*SMOKE, *(SMOKE_DATA if wanted.data else SMOKE_ROLLOUT)]
+        told = (SMOKE_USERS if wanted.users else SMOKE_DATA) if wanted.data else SMOKE_ROLLOUT
+        changes += [*SMOKE, *told]
         wanted = load_config(path, changes)
     if dry_run:
         _dry_run(wanted, json)

@@ -26,7 +26,8 @@ def check_fits(config: RunConfig) -> None:
         _check_data(config, config.data)
     _check_saving(config)
     _check_drift(config)
-    if config.adapter.dora and config.adapter.kind == "full":
+    _check_users(config)
+    if config.adapter.dora and config.adapter.kind != "lora":
         raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
     if config.optimizer.warmup > config.loop.steps:
         what = f"{config.optimizer.warmup} steps of warm-up in a run of {config.loop.steps}"
@@ -160,6 +161,8 @@ def _check_saving(config: RunConfig) -> None:
         return
     scorers = config.evaluate.scorers if config.evaluate else ()
     known = [f"win_rate/{scorer}" for scorer in scorers]
+    if config.users is not None and config.evaluate is not None:
+        known = ["implicit/own", "implicit/own-swapped"] if config.users.held_out else []
     if best not in known:
         what = f"nothing measures '{best}'"
         hint = nearest(best, known) if known else "name the scorer in evaluate.scorers"
@@ -178,6 +181,36 @@ def _check_drift(config: RunConfig) -> None:
     if evaluate.n * len(evaluate.seeds) < 2:
         hint = "raise evaluate.n"
         raise ConfigError("one image has no drift", where="evaluate.max_drift", hint=hint)
+
+
+def _check_users(config: RunConfig) -> None:
+    """Check that rows, adapter and reference agree on whether there are users."""
+    kind, users = config.adapter.kind, config.users
+    if find_method(config.method.name).users and users is None:
+        what = f"{config.method.name} learns from rows that are somebody's"
+        raise ConfigError(what, where="users", hint="add users: {}, with adapter.kind: user")
+    if (kind == "user") != (users is not None):
+        what = "there is no adapter to tell them to" if users else "there is nobody to learn"
+        hint = "set adapter.kind: user" if users else "add users: {} to say whom rows are for"
+        raise ConfigError(what, where="users" if users else "adapter.kind", hint=hint)
+    reference = config.reference.kind
+    if users is not None and reference not in {"none", "gate_off"}:
+        what = f"a reference of kind {reference} would know the users too"
+        raise ConfigError(what, where="reference.kind", hint="set reference.kind: gate_off")
+    if users is None and reference == "gate_off":
+        what = "without users there is no gate to close"
+        hint = "set reference.kind: adapters_off (LoRA) or frozen"
+        raise ConfigError(what, where="reference.kind", hint=hint)
+    if users is not None and config.data is None:
+        hint = "give data whose rows name their user"
+        raise ConfigError("the policy's own samples are nobody's", where="users", hint=hint)
+    if users is not None and config.data is not None and config.data.unpaired:
+        what = "users are described by choices between two images"
+        raise ConfigError(what, where="data.unpaired", hint="set data.unpaired: false")
+    if users is not None and config.evaluate is not None and config.evaluate.scorers:
+        what = "images made for nobody are the base's"
+        hint = "remove evaluate.scorers: with users, implicit accuracy is measured"
+        raise ConfigError(what, where="evaluate.scorers", hint=hint)
 
 
 def auto_device(wanted: str) -> str:

@@ -36,7 +36,7 @@ class ModelConfig(Section):
 
 
 class AdapterSettings(Section):
-    kind: Literal["lora", "full"] = "lora"
+    kind: Literal["lora", "full", "user"] = "lora"
     rank: Positive = 16
     alpha: float | None = Field(
         default=None, gt=0, description="LoRA scale is alpha / rank; null is rank"
@@ -48,7 +48,7 @@ class AdapterSettings(Section):
 
 
 class ReferenceConfig(Section):
-    kind: Literal["none", "frozen", "adapters_off", "ema", "moving"] = "adapters_off"
+    kind: Literal["none", "frozen", "adapters_off", "ema", "moving", "gate_off"] = "adapters_off"
     decay: float = Field(
         default=0.999, ge=0, lt=1, description="ema: share of the old average kept"
     )
@@ -175,6 +175,43 @@ class RewardConfig(Section):
     )
 
 
+class UsersConfig(Section):
+    """Whom rows are for: how users are described, and how they are told to the adapter."""
+
+    encoder: Literal["mean_difference", "world_taste"] = Field(
+        default="mean_difference",
+        description="mean_difference: what the user's choices have more of, a simple one; "
+        "world_taste: the exact taste of the bundled people, an upper bound",
+    )
+    scorer: str = Field(
+        default="world-reward", description="whose image embeddings describe choices"
+    )
+    width: Positive = Field(default=8, description="numbers of a user's vector")
+    tokens: Positive = Field(default=4, description="tokens per user; diffusers reads 4")
+    support: tuple[Positive, ...] = Field(
+        default=(1, 2, 4, 8, 16),
+        description="how many other choices describe the user; each row draws one of these",
+    )
+    dropout: Share = Field(
+        default=0.0,
+        description="how often a row has no user; where only the adapter trains such a row "
+        "teaches nothing",
+    )
+    counter: Share = Field(
+        default=0.0,
+        description="how often a pair is joined by the vote of a user who chose its other image",
+    )
+    held_out: str | None = Field(
+        default="validation",
+        description="split of the source whose users implicit accuracy is measured on, as often "
+        "as evaluate.every says; null does not measure",
+    )
+    held_out_rows: Positive = 200
+    held_out_support: Positive = Field(
+        default=16, description="choices that describe a held-out user"
+    )
+
+
 class LoopConfig(Section):
     steps: Positive = 1000
     micro_batches: Positive = Field(default=1, description="micro-batches per optimizer step")
@@ -264,6 +301,9 @@ class RunConfig(Section):
     data: DataConfig | None = None
     rollout: RolloutConfig | None = None
     reward: RewardConfig | None = None
+    users: UsersConfig | None = Field(
+        default=None, description="with adapter.kind user: whom rows are for"
+    )
     loop: LoopConfig = LoopConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig | None = None

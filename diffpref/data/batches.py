@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,19 @@ TimeIds = Callable[
 """(original size, crop, target size) of images -> what the model's family is told of them."""
 
 
+@runtime_checkable
+class Users(Protocol):
+    """Whom rows are for.
+
+    arranged: may replace rows of a step, each (row, position that keys its draws).
+    tell: adds the users to a batch of rows of these numbers.
+    """
+
+    def arranged(self, drawn: Sequence[tuple[int, int]], /) -> Sequence[tuple[int, int]]: ...
+
+    def tell(self, batch: PreferenceBatch, numbers: Sequence[int], /) -> PreferenceBatch: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class CachedPairs:
     """The `Source` of a run on cached rows; a row may have any number of images, one included.
@@ -36,6 +50,7 @@ class CachedPairs:
     caption_drop: how often a caption is replaced by the empty one.
     draws_per_row: K, if a row has only K different draws, which it goes through in turn; its v-th
         visit then has the position row * K + v mod K instead.
+    users: tells every batch whom its rows are for; None leaves them without users.
     """
 
     cache: Cache
@@ -46,6 +61,7 @@ class CachedPairs:
     draws_per_row: int | None = None
     rank: int = 0
     world: int = 1
+    users: Users | None = None
 
     def __post_init__(self) -> None:
         if self.prompts_per_step < 1 or self.prompts_per_step % self.world:
@@ -65,13 +81,16 @@ class CachedPairs:
     def windows(self, first: int = 0) -> Iterator[PreferenceBatch]:
         """Yield this process's part of every window from step `first` on, for ever."""
         for step, visits in enumerate(self.order.visits(first), start=first):
-            places = range(self.rank, self.prompts_per_step, self.world)
-            chosen = [visits[place] for place in places]
-            positions = [
-                self._position(step * self.prompts_per_step + place, *visits[place])
-                for place in places
+            start = step * self.prompts_per_step
+            drawn: Sequence[tuple[int, int]] = [
+                (row, self._position(start + place, row, visit))
+                for place, (row, visit) in enumerate(visits)
             ]
-            yield self.batch_of([row for row, _ in chosen], torch.tensor(positions))
+            if self.users is not None:
+                drawn = self.users.arranged(drawn)
+            mine = drawn[self.rank :: self.world]
+            positions = torch.tensor([position for _, position in mine])
+            yield self.batch_of([row for row, _ in mine], positions)
 
     def _position(self, place: int, row: int, visit: int) -> int:
         """Return what keys a prompt's draws: its place in the run, or one of K per row."""
@@ -112,7 +131,7 @@ class CachedPairs:
         dropped = (draws.uniform("drop") < share).tolist()
         prompts = tuple("" if drop else row.prompt for row, drop in zip(rows, dropped, strict=True))
         weights = torch.tensor([row.weight for row in rows])
-        return PreferenceBatch(
+        batch = PreferenceBatch(
             latents=self._sample(rows, draws),
             cond=self.cache.conditioning(prompts),
             score=torch.tensor([row.scores for row in rows]),
@@ -122,6 +141,7 @@ class CachedPairs:
             time_ids=self._time_ids(rows),
             uncond=self.cache.conditioning(("",)).map(lambda x: x.expand(len(rows), *x.shape[1:])),
         )
+        return batch if self.users is None else self.users.tell(batch, numbers)
 
     def _sample(self, rows: list[CachedRow], draws: Draws) -> Float[Tensor, "b k c h w"]:
         """Sample every image's posterior; each image of a prompt has a draw of its own."""

@@ -142,13 +142,14 @@ def held_out(pairs: CachedPairs, *, batch: int = 16) -> Iterator[PreferenceBatch
             geometry = torch.stack([cache.geometry(row) for row in rows])
             flat = geometry.flatten(0, 1)
             told = pairs.time_ids(flat[:, :2], flat[:, 2:4], flat[:, 4:])
-            yield PreferenceBatch(
+            found = PreferenceBatch(
                 latents=torch.stack([cache.posterior(row)[0] for row in rows]),
                 cond=cache.conditioning([row.prompt for row in rows]),
                 score=torch.tensor([row.scores for row in rows]),
                 positions=torch.tensor(numbers),
                 time_ids=None if told is None else told.view(*geometry.shape[:2], 6),
             )
+            yield found if pairs.users is None else pairs.users.tell(found, numbers)
 
 
 def _measured(
@@ -156,21 +157,29 @@ def _measured(
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """Return agreement and margin of each prompt at one point of the grid, in float64."""
     b, k = batch.latents.shape[:2]
-    x_0 = batch.latents.flatten(0, 1)
-    shape = tuple(x_0.shape[1:])
-    eps = Draws(seed, batch.positions).normal(f"implicit/{noise}", shape)
-    eps = eps.repeat_interleave(k, dim=0).to(x_0)
-    rows = torch.full((b * k,), t)
-    point = Noised(
-        x_t=schedule.noised(x_0, eps, rows),
-        t=rows,
-        noise=eps,
-        cond=batch.row_cond(),
-        score=batch.score,
-    )
+    point = grid_point(schedule, batch, t=t, noise=noise, seed=seed)
     policy = latent_loglik(nets.policy, point).cpu().double().view(b, k)
     if nets.reference is None:
         raise ValueError("implicit accuracy compares with a reference")
     reference = latent_loglik(nets.reference, point).cpu().double().view(b, k)
     found = health(policy, reference, batch.score.double())
     return found["implicit_accuracy"].double(), found["margin"].double()
+
+
+def grid_point(
+    schedule: NoiseSchedule, batch: PreferenceBatch, *, t: int, noise: int, seed: int
+) -> Noised:
+    """Return a batch at one point of the grid: step t, and the noise of this number."""
+    b, k = batch.latents.shape[:2]
+    x_0 = batch.latents.flatten(0, 1)
+    shape = tuple(x_0.shape[1:])
+    eps = Draws(seed, batch.positions).normal(f"implicit/{noise}", shape)
+    eps = eps.repeat_interleave(k, dim=0).to(x_0)
+    rows = torch.full((b * k,), t)
+    return Noised(
+        x_t=schedule.noised(x_0, eps, rows),
+        t=rows,
+        noise=eps,
+        cond=batch.row_cond(),
+        score=batch.score,
+    )

@@ -10,16 +10,20 @@ from diffpref.data.labels import read_table
 from diffpref.errors import CheckpointError, UsageError
 from diffpref.evaluate.compare import LABELS_BY
 from diffpref.evaluate.opened import Opened, Place, facts_of
+from diffpref.evaluate.profiles import USERS_BY
 from diffpref.models import (
     AdapterConfig,
     Bundle,
     load_bundle,
     load_lora,
+    load_user_adapter,
     make_adapter,
     merged,
     trainable_parameters,
 )
 from diffpref.models.lora_files import FILE
+from diffpref.models.user_files import FILE as USER_ADAPTER
+from diffpref.models.user_files import read_about
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.store import Store
 
@@ -45,6 +49,11 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
             load_lora(bundle, str(lora / FILE), scale=lora_scale)
             facts = {"result": "LoRA", "lora_scale": f"{lora_scale:g}"}
             return _of_run(folder, bundle, facts)
+    if (folder / USER_ADAPTER).is_file():
+        load_user_adapter(bundle.unet, folder)
+        encoder = read_about(folder).get("encoder")
+        by = {} if encoder is None else {USERS_BY: encoder}
+        return _of_run(folder, bundle, {"result": "user adapter", **by})
     found = _checkpoint(folder)
     _restore(bundle, config, found)
     return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}"})
@@ -72,7 +81,7 @@ def base_of_run(
 
 def adapt(bundle: Bundle, config: RunConfig) -> None:
     """Make a run's base trainable the way its configuration says."""
-    adapter = config.adapter
+    adapter, users = config.adapter, config.users
     make_adapter(
         bundle,
         AdapterConfig(
@@ -82,6 +91,7 @@ def adapt(bundle: Bundle, config: RunConfig) -> None:
             targets=adapter.targets,
             dora=adapter.dora,
             seed=config.seed,
+            **({} if users is None else {"width": users.width, "tokens": users.tokens}),
         ),
     )
 

@@ -27,6 +27,7 @@ from diffpref.methods import (
     odpo,
     orpo,
     plackett_luce,
+    ppd,
     rank_dpo,
     refl,
     rethinking_dpo,
@@ -75,4 +76,5 @@ METHODS: Mapping[str, Method] = {
     "refl": refl.METHOD,
     "draft": draft.METHOD,
     "alignprop": alignprop.METHOD,
+    "ppd": ppd.METHOD,
 }

@@ -21,6 +21,9 @@ from diffpref.models.memory import (
 )
 from diffpref.models.pipeline import merged, save_pipeline, to_pipeline
 from diffpref.models.unet import UNetDenoiser, make_denoiser
+from diffpref.models.user_adapter import UserAdapter, user_adapter_of
+from diffpref.models.user_files import load_user_adapter, save_user_adapter
+from diffpref.models.user_install import add_user_adapter
 
 __all__ = [
     "DTYPES",
@@ -33,7 +36,9 @@ __all__ = [
     "Family",
     "UNetDenoiser",
     "UNetEmbedder",
+    "UserAdapter",
     "adapters_off",
+    "add_user_adapter",
     "embedder_of",
     "fingerprint",
     "freeze",
@@ -41,13 +46,16 @@ __all__ = [
     "has_adapters",
     "load_bundle",
     "load_lora",
+    "load_user_adapter",
     "make_adapter",
     "make_denoiser",
     "merged",
     "save_lora",
     "save_pipeline",
+    "save_user_adapter",
     "set_attention",
     "set_checkpointing",
     "to_pipeline",
     "trainable_parameters",
+    "user_adapter_of",
 ]

@@ -1,4 +1,4 @@
-"""What is trained: LoRA layers on a frozen UNet, or all of it; and adapters switched off."""
+"""What is trained: a LoRA or a user adapter on a frozen UNet, or all of it; LoRAs switched off."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,13 @@ from diffpref.errors import ConfigError, nearest
 from diffpref.models.bundle import Bundle
 from diffpref.models.family import LORA_TARGETS
 from diffpref.models.memory import cast_weights, freeze
+from diffpref.models.user_adapter import TOKENS
+from diffpref.models.user_install import add_user_adapter
 
 ADAPTER = "default"
 """The name of the adapter that trains, inside the UNet."""
 
-KINDS = ("lora", "full")
+KINDS = ("lora", "full", "user")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class AdapterConfig:
 
     `alpha` None means rank, the one value that readers who ignore it get right; the LoRA is
     scaled by alpha / rank. `targets`: a name of `LORA_TARGETS`, layer names, or None for the
-    family's own. `seed` draws the LoRA's first matrices; the second start at zero.
+    family's own. `seed` draws the LoRA's first matrices; the second start at zero. A `user`
+    adapter reads vectors of `width` numbers and makes `tokens` of each; its seed is the same.
     """
 
     kind: str = "lora"
@@ -39,10 +42,14 @@ class AdapterConfig:
     targets: str | tuple[str, ...] | None = None
     dora: bool = False
     seed: int = 0
+    width: int = 0
+    tokens: int = TOKENS
 
 
 def make_adapter(bundle: Bundle, config: AdapterConfig) -> None:
-    """Make the bundle's UNet trainable: LoRA layers on frozen weights, or every weight.
+    """Make the bundle's UNet trainable: adapters on frozen weights, or every weight.
+
+    A user adapter may stand on a LoRA that was loaded, which stays as it is.
 
     Precision:
         what trains is at least float32 whatever the base is in.
@@ -50,6 +57,12 @@ def make_adapter(bundle: Bundle, config: AdapterConfig) -> None:
     Raises:
         ConfigError: an unknown kind or target, a rank below 1, or the UNet has adapters already.
     """
+    if config.kind == "user":
+        freeze(bundle.unet)
+        add_user_adapter(
+            bundle.unet, width=config.width, tokens=config.tokens, seed=config.seed
+        ).train(bundle.unet.training)
+        return
     if has_adapters(bundle.unet):
         raise ConfigError(
             "the model has adapters already, which a reference with adapters off would lose",

@@ -21,6 +21,7 @@ from diffpref.models.family import SD15
 from diffpref.models.lora import has_adapters
 from diffpref.models.memory import cast_weights
 from diffpref.models.quiet import quiet
+from diffpref.models.user_adapter import user_adapter_of
 
 StockPipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
 
@@ -71,8 +72,12 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
         dtype: precision of the files; None keeps each network's own.
 
     Raises:
-        ConfigError: the folder holds something that is not a pipeline.
+        ConfigError: the folder holds something that is not a pipeline, or the UNet has a user
+            adapter, which no pipeline folder has a place for.
     """
+    if user_adapter_of(bundle.unet) is not None:
+        hint = "save it by itself, and load it with pipe.load_ip_adapter"
+        raise ConfigError("has a user adapter", where="out", hint=hint)
     if folder.exists() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
         raise ConfigError(
             f"{folder.name} holds something else",

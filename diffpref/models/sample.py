@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffpref.draws import Draws
+from diffpref.errors import UsageError
 from diffpref.models.bundle import Bundle
 from diffpref.models.pipeline import StockPipeline, assemble
 from diffpref.models.quiet import quiet
@@ -22,10 +23,12 @@ from diffpref.models.sample_settings import (
     images_at_once,
 )
 from diffpref.models.unet import make_denoiser
+from diffpref.models.user_adapter import user_adapter_of
 from diffpref.models.vae import Images
 from diffpref.types import Latents
 
 STREAM = "sample"
+Users = Float[Tensor, "n u"]
 Progress = Callable[[int, int | None], None]
 """(images done, images in all); an image half denoised counts one half."""
 
@@ -37,6 +40,8 @@ def sample(
     seed: int | Sequence[int] = 0,
     positions: Sequence[int] | None = None,
     settings: SampleSettings | None = None,
+    users: Users | None = None,
+    strength: float = 1.0,
     on_progress: Progress | None = None,
 ) -> Images:
     """Make one image per prompt.
@@ -50,19 +55,25 @@ def sample(
         seed: of all images, or one per image.
         positions: the prompts' numbers in the whole set; 0, 1, 2 ... when absent.
         settings: how.
+        users: whom each image is for, a vector each, of a model with a user adapter; both
+            branches of guidance are told.
+        strength: of the users: 1 as trained; 0 is the same model without users, bit for bit.
         on_progress: told after every denoising step.
 
     Returns:
         Images in [0, 1], float32 on the CPU.
 
     Raises:
-        UsageError: an unknown sampler, or a number of steps or a size that cannot be.
+        UsageError: an unknown sampler, a number of steps or a size that cannot be, or users of a
+            model that knows none.
     """
     settings = settings or SampleSettings()
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     places = list(range(len(prompts))) if positions is None else list(positions)
     if not len(prompts) == len(seeds) == len(places):
         raise ValueError(f"{len(prompts)} prompts, {len(seeds)} seeds, {len(places)} positions")
+    if users is not None and len(users) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts and {len(users)} users")
     height, width = image_size(bundle, settings)
     check_settings(bundle, settings)
     pipe = assemble(bundle, bundle.vae)
@@ -73,10 +84,28 @@ def sample(
         part = slice(start, start + size)
         noise = starting_noise(seeds[part], torch.tensor(places[part]), shape)
         tell = _teller(on_progress, start, len(noise), len(prompts), settings.steps)
-        latents = _denoise(bundle, pipe, prompts[part], noise, settings=settings, tell=tell)
+        told = _for_users(bundle, settings, None if users is None else users[part], strength)
+        latents = _denoise(
+            bundle, pipe, prompts[part], noise, settings=settings, tell=tell, told=told
+        )
         with torch.no_grad():
             images.append(bundle.decode(latents).float().cpu())
     return torch.cat(images)
+
+
+def _for_users(
+    bundle: Bundle, settings: SampleSettings, users: Users | None, strength: float
+) -> AbstractContextManager[None]:
+    """Return what tells the adapter whom images are for, as the stock pipeline lays out rows."""
+    if users is None:
+        return nullcontext()
+    adapter = user_adapter_of(bundle.unet)
+    if adapter is None:
+        hint = "choose a run with adapter.kind: user, or leave the profile out"
+        raise UsageError("the model knows no users", where="profile", hint=hint)
+    branches = 2 if guidance_of(bundle, settings) > 1 else 1
+    rows = users.to(bundle.device, bundle.dtype).repeat(branches, 1)
+    return adapter.told(rows[:, None], torch.full((len(rows),), strength))
 
 
 def starting_noise(
@@ -98,6 +127,7 @@ def _denoise(
     *,
     settings: SampleSettings,
     tell: Callable[[int], None],
+    told: AbstractContextManager[None],
 ) -> Latents:
     """Run the stock pipeline from given noise to clean latents."""
     height, width = noise.shape[2] * bundle.vae_factor, noise.shape[3] * bundle.vae_factor
@@ -108,7 +138,8 @@ def _denoise(
         tell(step + 1)
         return values
 
-    with _stock(), torch.autocast(bundle.device.type, bundle.dtype, enabled=denoiser.autocast):
+    autocast = torch.autocast(bundle.device.type, bundle.dtype, enabled=denoiser.autocast)
+    with _stock(), autocast, torch.no_grad(), told:
         # A scheduler keeps state between steps: every batch gets a new one.
         pipe.scheduler = SAMPLERS[settings.sampler].from_config(bundle.scheduler.config)
         output: Any = pipe(

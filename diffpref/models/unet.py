@@ -1,6 +1,7 @@
 """The stock UNet as a Denoiser: casts, extra conditioning, and epsilon from v."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from diffpref.models.bundle import Bundle
 from diffpref.models.family import Family
 from diffpref.models.noising import Prediction
+from diffpref.models.user_adapter import UserAdapter, user_adapter_of
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.types import Conditioning, Latents, Steps, cast
@@ -20,7 +22,7 @@ class UNetDenoiser:
     """Predicts epsilon with `net`: the UNet itself or whatever wraps it (DDP, a compiled module).
 
     `compute` is the precision of the forward pass; `autocast` says that some parameters are wider
-    than that. Implements `Denoiser`.
+    than that. `users` is the adapter inside `net`, if it has one. Implements `Denoiser`.
     """
 
     net: nn.Module
@@ -29,13 +31,17 @@ class UNetDenoiser:
     schedule: NoiseSchedule
     compute: torch.dtype
     autocast: bool
+    users: UserAdapter | None = field(default=None, repr=False)
 
     def __call__(self, x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
         """Return epsilon, at least as wide as the forward pass, on the network's device."""
         device = next(self.net.parameters()).device
         x_t, t = x_t.to(device), t.to(device)
         told = cast(cond, device, self.compute)
-        with torch.autocast(device.type, self.compute, enabled=self.autocast):
+        # the gate stays as exact as it came
+        gate = None if cond.gate is None else cond.gate.to(device)
+        autocast = torch.autocast(device.type, self.compute, enabled=self.autocast)
+        with autocast, self._told(replace(told, gate=gate)):
             output = self.net(
                 x_t.to(self.compute),
                 # The clean level is told as 0; the released inversion scripts ask below it.
@@ -47,6 +53,13 @@ class UNetDenoiser:
         if self.prediction == "epsilon":
             return output
         return self.schedule.epsilon_from_velocity(widen(output), widen(x_t), t)
+
+    def _told(self, cond: Conditioning) -> AbstractContextManager[None]:
+        if self.users is not None:
+            return self.users.told(cond.user, cond.gate)
+        if cond.user is not None:
+            raise ValueError("the rows have users and the network has no user adapter")
+        return nullcontext()
 
 
 def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
@@ -65,4 +78,5 @@ def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
         schedule=bundle.schedule,
         compute=bundle.dtype,
         autocast=half and dtypes != {bundle.dtype},
+        users=user_adapter_of(net),
     )

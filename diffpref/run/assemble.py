@@ -12,6 +12,7 @@ from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
 from diffpref.data.batches import CachedPairs
 from diffpref.data.cache import Cache
+from diffpref.data.personal import Personal
 from diffpref.data.shelf import open_shelf
 from diffpref.draws import RNG_SCHEME
 from diffpref.errors import ConfigError, DataError
@@ -24,6 +25,7 @@ from diffpref.run.fsdp import shard_policy
 from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf_of
 from diffpref.run.references import make_reference
 from diffpref.run.rollouts.online import Online, rows_per_step
+from diffpref.run.users import make_users
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
 from diffpref.train.optim import lr_factor, make_optimizer
@@ -39,7 +41,7 @@ class Assembled:
     """Everything a loop needs, built and in place.
 
     cache: of an offline run. online: what an online run has instead. shards: the policy's, under
-    FSDP.
+    FSDP. users: whom rows are for, in a run with users.
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class Assembled:
     identity: Mapping[str, object]
     online: Online | None = field(default=None, repr=False)
     shards: Shards[Any] | None = field(default=None, repr=False)
+    users: Personal | None = field(default=None, repr=False)
 
 
 def assemble(
@@ -75,6 +78,8 @@ def assemble(
     assert data is not None  # check_fits
     cache.require(bundle)
     check_rows(config, cache)
+    with accelerator.main_process_first():  # the others find the embeddings done
+        users = make_users(config, cache, config.seed)
     source = windows_of(
         data,
         cache,
@@ -83,6 +88,7 @@ def assemble(
         micro_batches=config.loop.micro_batches,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        users=users,
     )
     kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
     method = config.method
@@ -113,8 +119,10 @@ def assemble(
         learner=make_learner(config, accelerator, bundle, objective, reference, shards=shards),
         source=source,
         plan=plan,
-        identity=identity_of(config, bundle, cache.fingerprint, accelerator),
+        identity=identity_of(config, bundle, cache.fingerprint, accelerator)
+        | ({} if users is None else {"users": users.encode.fingerprint}),
         shards=shards,
+        users=users,
     )
 
 
@@ -297,6 +305,8 @@ def identity_of(
     what = config.model_dump(mode="json")
     free = {"save", "log", "evaluate"}
     kept = {key: value for key, value in what.items() if key not in free}
+    if kept["users"] is None:
+        kept.pop("users")  # as runs say that were begun before there were users
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
     kept["loop"].pop("rows_per_pass")
     if kept["data"] is not None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffpref.config.schema import DataConfig
-from diffpref.data.batches import CachedPairs
+from diffpref.data.batches import CachedPairs, Users
 from diffpref.data.build import build_cache
 from diffpref.data.cache import Cache
 from diffpref.data.filters import Filters
@@ -68,6 +68,7 @@ def windows_of(
     micro_batches: int,
     rank: int,
     world: int,
+    users: Users | None = None,
 ) -> CachedPairs:
     """Return the source of windows: pairs_per_batch x micro_batches prompts per process."""
     return CachedPairs(
@@ -79,4 +80,5 @@ def windows_of(
         draws_per_row=config.draws_per_row,
         rank=rank,
         world=world,
+        users=users,
     )

@@ -24,6 +24,7 @@ from diffpref.run.fsdp import whole_bundle
 from diffpref.run.model import available_trackers, load_model, make_accelerator
 from diffpref.run.rollouts.online import Watched, open_online
 from diffpref.run.validate import Validator
+from diffpref.run.validate_users import UserValidator
 from diffpref.train.identity import check_identity
 from diffpref.train.lock import RunLock
 from diffpref.train.log import RunLog
@@ -104,7 +105,7 @@ def execute(
         log.resume(state.step)
         _start_trackers(config, accelerator, watch)
         watch.assembled(run)
-        validator = Validator(run=run, folder=folder, accelerator=accelerator, say=watch.say)
+        validate = _validator(run, folder, accelerator, watch)
         loop = Loop(
             learner=run.learner,
             source=run.source,
@@ -115,8 +116,8 @@ def execute(
             hooks=Hooks(
                 on_step=lambda step, values: watch.step(step, dict(values)),
                 measured=first_update(run, watch.say),
-                validate=validator,
-                enough=lambda: validator.enough,
+                validate=validate,
+                enough=lambda: validate.enough,
                 stop=lambda: stop.requested,
                 report=getattr(run.source, "report", dict[str, float]),
             ),
@@ -160,6 +161,15 @@ def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
     finally:
         cache.close()
     return cache_folder
+
+
+def _validator(
+    run: Assembled, folder: Path, accelerator: Accelerator, watch: Watch
+) -> Validator | UserValidator:
+    """Return what validates: with users, whether it learns them; else images against the base's."""
+    if run.users is not None:
+        return UserValidator(run=run, accelerator=accelerator)
+    return Validator(run=run, folder=folder, accelerator=accelerator, say=watch.say)
 
 
 def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Assembled) -> None:
@@ -265,5 +275,5 @@ def _export(
             stack.enter_context(run.learner.ema.swapped())
         bundle = whole_bundle(run.bundle, run.shards, keep=accelerator.is_main_process)
         if accelerator.is_main_process:
-            export(folder, bundle)
+            export(folder, bundle, None if run.users is None else run.users.encode)
     accelerator.wait_for_everyone()

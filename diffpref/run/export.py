@@ -2,22 +2,44 @@
 
 from pathlib import Path
 
-from diffpref.models import Bundle, has_adapters, save_lora, save_pipeline
+from diffpref.data.support import UserEncoder
+from diffpref.data.user_encoders import MeanDifference
+from diffpref.models import (
+    Bundle,
+    has_adapters,
+    save_lora,
+    save_pipeline,
+    save_user_adapter,
+    user_adapter_of,
+)
 
 PIPELINE = "pipeline"
 """Folder inside a run that holds a fully fine-tuned pipeline."""
 
 
-def export(folder: Path, bundle: Bundle) -> Path:
+def export(folder: Path, bundle: Bundle, encoder: UserEncoder | None = None) -> Path:
     """Write the trained weights into the run folder.
 
     A LoRA becomes `pytorch_lora_weights.safetensors` in the folder itself, so that
     `pipe.load_lora_weights(folder)` reads it; a full fine-tune becomes `pipeline/`, which
-    `from_pretrained` reads.
+    `from_pretrained` reads. A user adapter becomes `user_adapter.safetensors`, for
+    `pipe.load_ip_adapter`, beside the encoder that described its users.
+
+    Args:
+        folder: the run folder.
+        bundle: the model.
+        encoder: of the users, in a run with users.
 
     Returns:
         The file or folder written.
     """
+    if user_adapter_of(bundle.unet) is not None:
+        about = {"family": bundle.family.name, "base": bundle.fingerprint}
+        if encoder is not None:
+            about["encoder"] = encoder.fingerprint
+        if isinstance(encoder, MeanDifference):
+            encoder.save(folder)
+        return save_user_adapter(folder, bundle.unet, about)
     if has_adapters(bundle.unet):
         return save_lora(folder, bundle)
     target = folder / PIPELINE

@@ -15,6 +15,7 @@ from diffpref.models import (
 from diffpref.references import Reference
 from diffpref.run.probe import make_probe
 from diffpref.train.shards import Shards
+from diffpref.types import Denoiser
 
 
 def make_reference(
@@ -30,13 +31,9 @@ def make_reference(
     policy every copy is split like it.
     """
     policy = make_denoiser(bundle.unet, bundle)
-    if config.kind == "none":
-        return references.none()
-    if config.kind == "adapters_off":
-        return references.adapters_off(policy, lambda: adapters_off(bundle.unet))
-    if config.kind == "frozen":
-        copy = frozen_copy(bundle.unet) if shards is None else shards.copy()
-        return references.frozen(make_denoiser(copy, bundle))
+    still = _still(config, bundle, policy, shards)
+    if still is not None:
+        return still
     live = trainable_parameters(bundle.unet)
     if shards is None:
         own = references.copies(live, device="cpu" if config.offload else None)
@@ -60,3 +57,19 @@ def make_reference(
         budget=config.budget,
         beyond=config.beyond,
     )
+
+
+def _still(
+    config: ReferenceConfig, bundle: Bundle, policy: Denoiser, shards: Shards[Any] | None
+) -> Reference | None:
+    """Return a reference that never moves, or None for the kinds that do."""
+    if config.kind == "none":
+        return references.none()
+    if config.kind == "adapters_off":
+        return references.adapters_off(policy, lambda: adapters_off(bundle.unet))
+    if config.kind == "gate_off":
+        return references.gate_off(policy)
+    if config.kind == "frozen":
+        copy = frozen_copy(bundle.unet) if shards is None else shards.copy()
+        return references.frozen(make_denoiser(copy, bundle))
+    return None

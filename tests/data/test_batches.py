@@ -1,5 +1,7 @@
 """Windows of a cached data set as the loop receives them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -168,3 +170,29 @@ def test_the_loop_may_use_it_as_a_source(cache: Cache) -> None:
     nets = Nets(policy=net, reference=None)  # type: ignore[arg-type]
     batch = next(iter(pairs(cache)(nets, 4)))
     assert torch.equal(batch.latents, pairs(cache).window(4).latents)
+
+
+class Backwards:
+    """Turns every step round, and tells each row its own number as its user."""
+
+    def arranged(self, drawn: Sequence[tuple[int, int]], /) -> Sequence[tuple[int, int]]:
+        return list(reversed(drawn))
+
+    def tell(self, batch: PreferenceBatch, numbers: Sequence[int], /) -> PreferenceBatch:
+        user = torch.tensor(numbers, dtype=torch.float32)[:, None, None]
+        return replace(batch, cond=replace(batch.cond, user=user))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_users_see_whole_steps_whatever_the_number_of_processes(cache: Cache, world: int) -> None:
+    order = permutation(5, 0, 20).tolist()[:6]
+    found: dict[int, float] = {}
+    for rank in range(world):
+        batch = pairs(cache, 6, rank=rank, world=world, users=Backwards()).window(0)
+        assert batch.cond.user is not None
+        assert batch.prompts == tuple(f"prompt {int(row)}" for row in batch.cond.user[:, 0, 0])
+        told = batch.cond.user[:, 0, 0].tolist()
+        found |= dict(zip(batch.positions.tolist(), told, strict=True))
+    assert found == dict(enumerate(order))
+    first = pairs(cache, 6, users=Backwards()).window(0)
+    assert first.positions.tolist() == [5, 4, 3, 2, 1, 0]

@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 STARTS: dict[str, float] = {
     **dict.fromkeys(["diffusion_dpo", "inpo", "smpo", "ncp_dpo", "rethinking_dpo", "sdpo"], log(2)),
-    **dict.fromkeys(["tailorpo", "spo", "gradspo", "lpo", "d3po"], log(2)),
+    **dict.fromkeys(["tailorpo", "spo", "gradspo", "lpo", "d3po", "ppd"], log(2)),
     "diffusion_kto": 0.5,
     "dmpo": -log(2) - 0.5 * log(0.99 * 0.01),
     "alpha_dpo": (0.5**0.9999 - 0.0001 - 0.9999 * 0.5) / (0.9999 * -0.0001),

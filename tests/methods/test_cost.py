@@ -13,6 +13,7 @@ EXPECTED = {
     "sft": (0, 2),
     "diffusion_dpo": (2, 2),
     "sdpo": (2, 2),
+    "ppd": (2, 2),
     "mapo": (0, 2),
     "diffusion_kto": (1, 1),
     "rank_dpo": (4, 4),

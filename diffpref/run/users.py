@@ -1,0 +1,123 @@
+"""The users of a run: who is described by what, on the training data and on held-out people."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpref.config.schema import DataConfig, RunConfig, UsersConfig
+from diffpref.data.batches import CachedPairs
+from diffpref.data.cache import Cache
+from diffpref.data.features import image_features
+from diffpref.data.personal import Instead, Personal
+from diffpref.data.support import SupportSampler, UserEncoder
+from diffpref.data.user_encoders import WorldTaste, fit_mean_difference
+from diffpref.errors import ConfigError
+from diffpref.models import Bundle
+from diffpref.rewards import load_scorer
+from diffpref.run.data import Progress, cache_of, source_of
+
+FEATURES = "features"
+"""Folder beside the cached latents that holds embeddings of the same images."""
+
+
+def make_users(config: RunConfig, cache: Cache, seed: int) -> Personal | None:
+    """Return whom the rows of a run are for, or None for a run without users.
+
+    Raises:
+        ConfigError: nobody in the data made two choices, or the encoder does not fit.
+    """
+    settings, data = config.users, config.data
+    if settings is None or data is None:
+        return None
+    features = _features(data, settings, cache)
+    encode = _encoder(settings, features)
+    support = SupportSampler(rows=cache.rows, sizes=settings.support, seed=seed)
+    if not any(support.candidates(row) for row in range(len(cache.rows))):
+        hint = "give data whose rows name their user, or leave `users` out"
+        raise ConfigError("nobody made two choices", where="data.source", hint=hint)
+    return Personal(
+        support=support,
+        encode=encode,
+        features=features,
+        dropout=settings.dropout,
+        counter=settings.counter,
+    )
+
+
+def held_out_pairs(
+    config: RunConfig, bundle: Bundle, users: Personal, progress: Progress | None = None
+) -> CachedPairs:
+    """Return the held-out rows, each described by other choices of its own user.
+
+    Raises:
+        DataError: the split cannot be read.
+    """
+    settings, data = config.users, config.data
+    assert settings is not None  # only runs with users have held-out ones
+    assert settings.held_out is not None
+    assert data is not None
+    changes = {"split": settings.held_out, "max_rows": settings.held_out_rows}
+    other = data.model_copy(update=changes)
+    cache = cache_of(other, bundle, config.seed, progress)
+    return CachedPairs(
+        cache=cache,
+        seed=config.seed,
+        prompts_per_step=1,
+        time_ids=bundle.family.time_ids,
+        users=Personal(
+            support=SupportSampler(
+                rows=cache.rows, sizes=(settings.held_out_support,), seed=config.seed
+            ),
+            encode=users.encode,
+            features=_features(other, settings, cache),
+        ),
+    )
+
+
+def variants(pairs: CachedPairs) -> dict[str, CachedPairs]:
+    """Return held-out rows as they are told: own users, others, nobody, and the zero vector.
+
+    swapped: the next user of the data, the last one's being the first. null: a gate of 0.
+    anyone: a vector of zeros that is heard, whom nothing is known of.
+    """
+    users = pairs.users
+    assert isinstance(users, Personal)
+    names = users.support.users
+    after = dict(zip(names, [*names[1:], *names[:1]], strict=True))
+
+    def told(instead: Instead) -> CachedPairs:
+        return replace(pairs, users=replace(users, instead=instead))
+
+    return {
+        "own": pairs,
+        "swapped": told(lambda own: None if own is None else after.get(own)),
+        "null": replace(pairs, users=replace(users, dropout=1.0)),
+        "anyone": told(_nobody),
+    }
+
+
+def _nobody(own: str | None) -> str:
+    del own
+    return ""
+
+
+def _features(
+    data: DataConfig, settings: UsersConfig, cache: Cache
+) -> dict[str, Float[Tensor, " d"]]:
+    scorer = load_scorer(settings.scorer)
+    return image_features(cache, source_of(data), scorer, Path(data.cache) / FEATURES)
+
+
+def _encoder(settings: UsersConfig, features: dict[str, Float[Tensor, " d"]]) -> UserEncoder:
+    if settings.encoder == "world_taste":
+        encoder: UserEncoder = WorldTaste()
+    else:
+        encoder = fit_mean_difference(torch.stack(list(features.values())), settings.width)
+    if encoder.width != settings.width:
+        what = f"{settings.encoder} gives {encoder.width} numbers"
+        hint = f"set users.width: {encoder.width}"
+        raise ConfigError(what, where="users.width", hint=hint)
+    return encoder
