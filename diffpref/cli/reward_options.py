@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from diffpref.errors import UsageError
+
 HeadName = Literal[
     "bradley-terry",
     "pal-a",
@@ -71,3 +73,9 @@ Noise = Annotated[
     Literal["own", "shared"],
     typer.Option("--noise", help="latent, step-aware: one noise per training image, or per pair."),
 ]
+
+
+def refuse_features(features: list[str] | None, who: str, hint: str) -> None:
+    """Raise a UsageError if features were named for what reads none."""
+    if features:
+        raise UsageError(f"{who} takes no features", where="--features", hint=hint)
