@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from diffpref.cli import data_options as data
 from diffpref.cli import reward_options as reward
 from diffpref.cli import sample_options as options
-from diffpref.cli.app import verb_app, write_columns, write_json
+from diffpref.cli.app import verb_app, write_json
 from diffpref.cli.progress import progress_bars
+from diffpref.cli.reward_table import show_reward
 from diffpref.cli.values import words
 from diffpref.errors import UsageError
 
@@ -124,17 +123,29 @@ def train_reward(
         smoothing=label_smoothing,
         seed=seed,
     )
-    common: dict[str, Any] = {"source": source, "out": out, "cache": cache, "fit": fit}
-    common |= {"format": format, "rows": rows, "batch": batch}
+    common: dict[str, Any] = {
+        "source": source,
+        "out": out,
+        "cache": cache,
+        "format": format,
+        "rows": rows,
+    }
     if head in {"latent", "step-aware"}:
         from diffpref.cli.noisy_reward import show_noisy, train_noisy_head
         from diffpref.run.noisy.job import NoisyJob
 
-        noisy = NoisyJob(kind=head, draws=draws, hidden=hidden, noise=noise, **common)
+        noisy = NoisyJob(
+            kind=head, draws=draws, hidden=hidden, noise=noise, batch=batch, fit=fit, **common
+        )
         _tell(train_noisy_head(noisy, embedder, place, base=base, vae=vae), out, json, show_noisy)
         return
     _tell(
-        _train(RewardJob(head=head, by=split, **common), embedder, words(features), place),
+        _train(
+            RewardJob(head=head, by=split, batch=batch, fit=fit, **common),
+            embedder,
+            words(features),
+            place,
+        ),
         out,
         json,
     )
@@ -169,42 +180,8 @@ def _calibrate(job: "EnsembleJob", names: list[str], device: str) -> dict[str, A
         return calibrate_scorers(job, scorers, bar("scoring", "rows"))
 
 
-def _tell(summary: dict[str, Any], out: Path, json: bool, show: Show | None = None) -> None:
+def _tell(summary: dict[str, Any], out: Path, json: bool, show: Show = show_reward) -> None:
     if json:
         write_json({"folder": str(out), **summary})
     else:
-        (show or _show)(summary, out)
-
-
-def _show(summary: dict[str, Any], out: Path) -> None:
-    pairs, people = summary["pairs"], summary["people"]
-    typer.echo(
-        f"{pairs['train']} votes of {people['train']} people to train, {pairs['test']} of "
-        f"{people['test']} to test"
-    )
-    table = [("test", "accuracy", "95 % interval", "expected", "95 % interval")]
-    table += [
-        (each["name"], *_cells(each["votes"]), *_cells(each["expected"]))
-        for each in summary["accuracy"]
-    ]
-    write_columns(table)
-    for shot in summary.get("new_people", ()):
-        count = "all" if shot["votes"] is None else shot["votes"]
-        typer.echo(f"new people after {count} votes: {shot['accuracy']:.3f}")
-    typer.echo(f"calibration error {summary['reliability']['ece']:.3f}")
-    for name, weight in summary.get("weights", {}).items():
-        typer.echo(f"weight of {name}: {weight:.3f}")
-    if summary.get("taste"):
-        typer.echo(
-            f"recovered taste: cosine {summary['taste']['cosine']:.2f}, personal part "
-            f"{summary['taste']['personal']:.2f}"
-        )
-    if summary["bad_rows"]:
-        typer.echo(f"{summary['bad_rows']} rows could not be used", err=True)
-    typer.echo(f"see {out / 'report.html'}")
-
-
-def _cells(found: dict[str, Any] | None) -> tuple[str, str]:
-    if found is None:
-        return "", ""
-    return f"{found['accuracy']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}"
+        show(summary, out)
