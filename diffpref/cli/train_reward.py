@@ -139,16 +139,8 @@ def train_reward(
         )
         _tell(train_noisy_head(noisy, embedder, place, base=base, vae=vae), out, json, show_noisy)
         return
-    _tell(
-        _train(
-            RewardJob(head=head, by=split, batch=batch, fit=fit, **common),
-            embedder,
-            words(features),
-            place,
-        ),
-        out,
-        json,
-    )
+    job = RewardJob(head=head, by=split, batch=batch, fit=fit, **common)
+    _tell(_train(job, embedder, words(features), place), out, json)
 
 
 def _train(job: "RewardJob", embedder: str, features: list[str], device: str) -> dict[str, Any]:

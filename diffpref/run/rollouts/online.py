@@ -136,7 +136,7 @@ class Online:
     def _check_push(self, objective: StepObjective) -> None:
         if objective.branching.push and not self.reward.differentiable:
             raise ConfigError(
-                f"{self.reward.scorer.info.id} has no gradient to push winners along",
+                f"{self.reward.name} has no gradient to push winners along",
                 where="method.push",
                 hint="set method.push: 0, or choose a differentiable reward",
             )

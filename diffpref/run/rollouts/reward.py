@@ -44,6 +44,10 @@ class DecodedReward:
     noisy: bool = False
 
     @property
+    def name(self) -> str:
+        return self.scorer.info.id
+
+    @property
     def identity(self) -> str:
         """Who judges, for fingerprints."""
         return repr(self.scorer.info)
@@ -101,6 +105,10 @@ class NoisyJudge:
     space: str = "latent"
     noisy: bool = True
     differentiable: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{NOISY}{self.reward.kind}"
 
     def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> PerRow:
         """Return a reward per latent, in float32; without t the latents are clean."""
