@@ -18,7 +18,8 @@ from diffpref.io import png_bytes
 from diffpref.models import load_bundle
 from diffpref.rewards.heads.settings import FitSettings
 from diffpref.rewards.noisy.reward import load_noisy_reward
-from diffpref.run.execute import execute
+from diffpref.run.execute import Watch, execute
+from diffpref.run.header import header
 from diffpref.run.noisy.job import NoisyJob, NoisyWatchers
 from diffpref.run.noisy.train import train_noisy
 from tests.models.conftest import write_sd15
@@ -153,7 +154,10 @@ def online(place: Path, base: Path, method: str, scorer: str, **reward: Any) -> 
 def test_online_methods_learn_from_it_without_decoding(
     method: str, place: Path, base: Path, tmp_path: Path
 ) -> None:
-    execute(online(place, base, method, f"noisy:{place / 'latent'}"), tmp_path / "run")
+    said: list[str] = []
+    watch = Watch(assembled=lambda run: said.extend(header(run)))
+    execute(online(place, base, method, f"noisy:{place / 'latent'}"), tmp_path / "run", watch=watch)
+    assert any(line.startswith("reward: noisy:latent; zero") for line in said)
     told = lines(tmp_path / "run")
     assert all(line["grad_norm"] > 0 for line in told)
     assert told[-1]["calls/reward"] > 0
