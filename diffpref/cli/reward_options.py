@@ -5,8 +5,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from diffpref.errors import UsageError
+
 HeadName = Literal[
-    "bradley-terry", "pal-a", "pal-b", "lore", "gpm", "mixture", "ensemble", "bt-prior"
+    "bradley-terry",
+    "pal-a",
+    "pal-b",
+    "lore",
+    "gpm",
+    "mixture",
+    "ensemble",
+    "bt-prior",
+    "latent",
+    "step-aware",
 ]
 Name = Annotated[HeadName, typer.Option("--head", help="The kind of head, see above.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder of the head and its report.")]
@@ -46,3 +57,25 @@ Rows = Annotated[
 ]
 Cache = Annotated[Path, typer.Option("--cache", help="The folder where embeddings are kept.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Images embedded at once.")]
+Base = Annotated[
+    str, typer.Option("--base", help="latent, step-aware: the base model whose latents are judged.")
+]
+Draws = Annotated[
+    int, typer.Option("--draws", min=1, help="latent, step-aware: steps every vote is noised to.")
+]
+Hidden = Annotated[
+    int, typer.Option("--hidden", min=0, help="latent, step-aware: width of a hidden layer.")
+]
+Vae = Annotated[
+    str | None, typer.Option("--vae", help="latent, step-aware: another autoencoder of the base.")
+]
+Noise = Annotated[
+    Literal["own", "shared"],
+    typer.Option("--noise", help="latent, step-aware: one noise per training image, or per pair."),
+]
+
+
+def refuse_features(features: list[str] | None, who: str, hint: str) -> None:
+    """Raise a UsageError if features were named for what reads none."""
+    if features:
+        raise UsageError(f"{who} takes no features", where="--features", hint=hint)

@@ -1,15 +1,15 @@
 """`diffpref train-reward`: a head on cached embeddings that learns people's votes in seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from diffpref.cli import data_options as data
 from diffpref.cli import reward_options as reward
 from diffpref.cli import sample_options as options
-from diffpref.cli.app import verb_app, write_columns, write_json
+from diffpref.cli.app import verb_app, write_json
 from diffpref.cli.progress import progress_bars
+from diffpref.cli.reward_table import show_reward
 from diffpref.cli.values import words
 from diffpref.errors import UsageError
 
@@ -30,21 +30,28 @@ Every picture and prompt is embedded once and kept; a head on top learns in seco
   gpm            pairs only; preferences may go in circles
   ensemble       no embeddings: several --scorer weighted by the votes (MetaMetrics)
   bt-prior       how tastes are spread over people: the --prior of `diffpref profile`
+  latent         noisy latents of --base, for method lpo: the base's own features (LPO)
+  step-aware     noisy latents of --base, for spo: their clean prediction, embedded (SPO)
 
 \b
   diffpref train-reward builtin:pairs --head lore --out heads/lore
   diffpref train-reward my/votes.jsonl --head pal-a --out heads/me --split prompt
   diffpref train-reward my/votes.jsonl --embedder pickscore --features laion-aesthetic-v2,warmth \\
     --out heads/us
+  diffpref train-reward builtin:pairs --head latent --base builtin:base --out heads/latent
 
 The test holds new people (--split user: their few weights are fitted to half of their votes, with
 all else frozen, and tested on the other half) or new prompts of known people (--split prompt).
 OUT holds the head (head.json, head.safetensors), report.json and report.html: loss, accuracy,
 reliability, accuracy after 0 to 10 votes of a new person and, on builtin:pairs, whose voters'
 tastes are known exactly, recovered tastes and the ceilings. An interrupted embedding goes on.
+latent and step-aware are one taste for all, tested on new prompts, with the accuracy at every
+noise level; an online run takes them as reward.scorer: noisy:OUT.
 """
 
 app = verb_app(ABOUT)
+
+Show = Callable[[dict[str, Any], Path], None]
 
 
 @app.command(help=ABOUT)
@@ -70,6 +77,11 @@ def train_reward(
     format: data.Format = None,
     cache: reward.Cache = Path("cache"),
     batch: reward.Batch = 64,
+    base: reward.Base = "builtin:base",
+    vae: reward.Vae = None,
+    draws: reward.Draws = 4,
+    hidden: reward.Hidden = 0,
+    noise: reward.Noise = "own",
     device: options.Device = "auto",
     force: options.Force = False,
     json: options.Json = False,
@@ -100,27 +112,34 @@ def train_reward(
         asked = EnsembleJob(source=source, out=out, by=split, format=format, rows=rows, batch=batch)
         _tell(_calibrate(asked, words(scorer, ()), place), out, json)
         return
-    job = RewardJob(
-        source=source,
-        head=head,
-        out=out,
-        cache=cache,
-        by=split,
-        format=format,
-        rows=rows,
-        batch=batch,
-        fit=FitSettings(
-            groups=groups,
-            width=width,
-            steps=steps,
-            lr=lr,
-            ridge=ridge,
-            spread=spread,
-            margin=margin,
-            smoothing=label_smoothing,
-            seed=seed,
-        ),
+    fit = FitSettings(
+        groups=groups,
+        width=width,
+        steps=steps,
+        lr=lr,
+        ridge=ridge,
+        spread=spread,
+        margin=margin,
+        smoothing=label_smoothing,
+        seed=seed,
     )
+    common: dict[str, Any] = {
+        "source": source,
+        "out": out,
+        "cache": cache,
+        "format": format,
+        "rows": rows,
+    }
+    if head in {"latent", "step-aware"}:
+        from diffpref.cli.noisy_reward import show_noisy, train_noisy_head
+        from diffpref.run.noisy.job import NoisyJob
+
+        noisy = NoisyJob(
+            kind=head, draws=draws, hidden=hidden, noise=noise, batch=batch, fit=fit, **common
+        )
+        _tell(train_noisy_head(noisy, embedder, place, base=base, vae=vae), out, json, show_noisy)
+        return
+    job = RewardJob(head=head, by=split, batch=batch, fit=fit, **common)
     _tell(_train(job, embedder, words(features), place), out, json)
 
 
@@ -153,42 +172,8 @@ def _calibrate(job: "EnsembleJob", names: list[str], device: str) -> dict[str, A
         return calibrate_scorers(job, scorers, bar("scoring", "rows"))
 
 
-def _tell(summary: dict[str, Any], out: Path, json: bool) -> None:
+def _tell(summary: dict[str, Any], out: Path, json: bool, show: Show = show_reward) -> None:
     if json:
         write_json({"folder": str(out), **summary})
     else:
-        _show(summary, out)
-
-
-def _show(summary: dict[str, Any], out: Path) -> None:
-    pairs, people = summary["pairs"], summary["people"]
-    typer.echo(
-        f"{pairs['train']} votes of {people['train']} people to train, {pairs['test']} of "
-        f"{people['test']} to test"
-    )
-    table = [("test", "accuracy", "95 % interval", "expected", "95 % interval")]
-    table += [
-        (each["name"], *_cells(each["votes"]), *_cells(each["expected"]))
-        for each in summary["accuracy"]
-    ]
-    write_columns(table)
-    for shot in summary.get("new_people", ()):
-        count = "all" if shot["votes"] is None else shot["votes"]
-        typer.echo(f"new people after {count} votes: {shot['accuracy']:.3f}")
-    typer.echo(f"calibration error {summary['reliability']['ece']:.3f}")
-    for name, weight in summary.get("weights", {}).items():
-        typer.echo(f"weight of {name}: {weight:.3f}")
-    if summary.get("taste"):
-        typer.echo(
-            f"recovered taste: cosine {summary['taste']['cosine']:.2f}, personal part "
-            f"{summary['taste']['personal']:.2f}"
-        )
-    if summary["bad_rows"]:
-        typer.echo(f"{summary['bad_rows']} rows could not be used", err=True)
-    typer.echo(f"see {out / 'report.html'}")
-
-
-def _cells(found: dict[str, Any] | None) -> tuple[str, str]:
-    if found is None:
-        return "", ""
-    return f"{found['accuracy']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}"
+        show(summary, out)

@@ -7,6 +7,7 @@ from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import DataConfig, RolloutConfig, RunConfig
 from diffpref.errors import ConfigError, nearest
 from diffpref.evaluate.drift import drift_names
+from diffpref.rewards.noisy import NOISY
 from diffpref.schedule import scaled_linear
 from diffpref.steps import StepPlan
 from diffpref.toolkit import Toolkit
@@ -87,6 +88,9 @@ def _check_method(config: RunConfig) -> None:
     method, kit = config.method, stand_in(config.rollout)
     objective = build_objective(method.name, kit, method.settings, config.parts)
     loss = getattr(objective, "loss", None)
+    branching = getattr(objective, "branching", None)
+    if branching is not None and branching.noisy:
+        _check_noisy(config)
     if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
         raise ConfigError(
             "this loss compares with a reference",
@@ -100,6 +104,19 @@ def _check_method(config: RunConfig) -> None:
             where="data.ties",
             hint="set data.ties: drop, or parts: {loss: cross_entropy, label: soft}",
         )
+
+
+def _check_noisy(config: RunConfig) -> None:
+    """Refuse a judge of pictures for a method whose candidates stay noisy latents."""
+    name, reward = config.method.name, config.reward
+    if reward is None or reward.scorer.startswith(NOISY):
+        return
+    raise ConfigError(
+        f"{name} judges noisy latents, and {reward.scorer} judges clean pictures",
+        where="reward.scorer",
+        hint="train one (diffpref train-reward SOURCE --head latent --base BASE --out FOLDER) and "
+        "write 'noisy:FOLDER', or set method.name: spo",
+    )
 
 
 def stand_in(rollout: RolloutConfig | None) -> Toolkit:

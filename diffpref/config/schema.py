@@ -159,7 +159,10 @@ class RolloutConfig(Section):
 class RewardConfig(Section):
     """What judges the policy's samples."""
 
-    scorer: str = Field(description="any scorer, see `diffpref scorers list`")
+    scorer: str = Field(
+        description="any scorer, see `diffpref scorers list`; or noisy:FOLDER, a reward of noisy "
+        "latents that `diffpref train-reward` wrote"
+    )
     weights: str | None = Field(default=None, description="its file or folder")
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     decoder: str | None = Field(

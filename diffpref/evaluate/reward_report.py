@@ -40,6 +40,7 @@ class Findings:
     shots: Sequence[Shot] = ()
     attainable_shots: Sequence[Shot] = ()
     taste: Recovered | None = None
+    by_step: Sequence[Curve] = ()
 
 
 def write_reward_report(
@@ -92,6 +93,9 @@ def figures(findings: Findings) -> list[Figure]:
             _training("Loss", "of a vote, without margin and smoothing", "loss", findings),
             _training("Accuracy", "while training", "accuracy", findings),
         ]
+    if findings.by_step:
+        about = "accuracy on test votes (up) of images noised to t (right)"
+        found.append(figure("Accuracy by noise", about, findings.by_step))
     found.append(
         figure(
             "Reliability",

@@ -75,7 +75,12 @@ def _truncated(unet: UNet2DConditionModel, layer: str) -> UNet2DConditionModel:
         **({"mid_block": None} if layer == "down" else {}),
     }
     shell._modules = {**unet._modules, **gone}
-    net = copy.deepcopy(shell)
+    return bare_copy(shell)
+
+
+def bare_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a copy without adapters that shares nothing with the network."""
+    net = copy.deepcopy(unet)
     for name, module in list(net.named_modules()):
         if isinstance(module, BaseTunerLayer):
             owner, _, own = name.rpartition(".")

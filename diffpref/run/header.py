@@ -59,7 +59,7 @@ def _online(run: Assembled) -> list[str]:
         f"rollouts: {how.prompts_per_round} of {len(online.prompts.texts)} prompts a round, "
         f"{len(plan.levels)} steps, eta {plan.eta:g}, guidance {plan.guidance:g}, "
         f"sampled by the {how.sampler.kind}",
-        f"reward: {reward.scorer.info.id}; zero {reward.centre:.4g}, unit {reward.scale:.4g}",
+        f"reward: {reward.name}; zero {reward.centre:.4g}, unit {reward.scale:.4g}",
         f"step: {how.per_step} items{_shared(run)}, {run.plan.rows_per_pass} rows held at once; "
         f"{run.plan.steps} steps",
         *_unjudged(run.config),

@@ -60,6 +60,15 @@ def divide(pairs: Pairs, parts: Sequence[str], by: By) -> Division:
     return Division(**{name: pairs.rows(_index(rows)) for name, rows in to.items()})
 
 
+def roles_of(prompts: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Return the role of every row of a source whose people do not matter.
+
+    Its own parts are kept if they are the three roles and share no prompt; else a hash of the
+    prompt decides: 70 % train, 10 % validation, 20 % test.
+    """
+    return list(parts) if _separate(prompts, parts) else [_role(name) for name in prompts]
+
+
 def _names(pairs: Pairs, by: By) -> list[str | None]:
     if by == "prompt":
         return [pairs.texts[row] for row in pairs.prompt.tolist()]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from diffpref.references import Reference
 from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.clean import CleanMaker
 from diffpref.run.rollouts.makers import Maker
-from diffpref.run.rollouts.reward import DecodedReward, make_reward
+from diffpref.run.rollouts.reward import Judge, make_reward
 from diffpref.run.rollouts.rounds import Rounds
 from diffpref.run.rollouts.source import Progress, PromptWindows, Replay, Rollouts
 from diffpref.run.rollouts.step_pairs import StepPairMaker
@@ -59,7 +60,7 @@ class Online:
     bundle: Bundle
     plan: StepPlan
     prompts: Prompts
-    reward: DecodedReward
+    reward: Judge
     tally: Tally
     at_once: int
     folder: Path
@@ -69,7 +70,7 @@ class Online:
     @property
     def fingerprint(self) -> str:
         """Identify what is asked and who judges."""
-        told = "\n".join([*self.prompts.texts, repr(self.reward.scorer.info)])
+        told = "\n".join([*self.prompts.texts, self.reward.identity])
         return blake2b(told.encode(), digest_size=16).hexdigest()
 
     def sampler(self) -> tuple[Denoiser, Reference | None]:
@@ -135,7 +136,7 @@ class Online:
     def _check_push(self, objective: StepObjective) -> None:
         if objective.branching.push and not self.reward.differentiable:
             raise ConfigError(
-                f"{self.reward.scorer.info.id} has no gradient to push winners along",
+                f"{self.reward.name} has no gradient to push winners along",
                 where="method.push",
                 hint="set method.push: 0, or choose a differentiable reward",
             )
@@ -221,15 +222,25 @@ def _check_shared(config: RolloutConfig, world: int) -> None:
 @torch.no_grad()
 def _standardised(
     config: RewardConfig, bundle: Bundle, prompts: Prompts, plan: StepPlan, at_once: int
-) -> DecodedReward:
-    """Return the reward whose zero and unit are those of images of the untrained policy."""
+) -> Judge:
+    """Return the reward whose zero and unit are those of images of the untrained policy.
+
+    A noisy reward has those of its latents halfway down the plan: what is said of one level means
+    nothing at another, and there most of what matters is decided but not yet clean.
+    """
     reward = make_reward(config, bundle, Tally())
     net = make_denoiser(bundle.unet, bundle)
+    middle = len(plan.levels) // 2 if reward.noisy else None
     scores: list[Tensor] = []
     for start in range(0, config.standardise, at_once):
         positions = torch.arange(start, min(start + at_once, config.standardise))
         batch = prompts.batch(positions)
-        draws = Draws(prompts.seed, positions)
-        *_, (_, _, x_0) = walk(net, bundle.schedule, batch, draws, plan=plan)
-        scores.append(reward(x_0, None, batch.prompts).cpu())
+        states = walk(net, bundle.schedule, batch, Draws(prompts.seed, positions), plan=plan)
+        if middle is None:
+            *_, (_, _, x) = states
+            t = None
+        else:
+            state, _, _ = next(islice(states, middle, None))
+            x, t = state.x_t, state.t
+        scores.append(reward(x, t, batch.prompts).cpu())
     return reward if not scores else reward.standardised(torch.cat(scores))
