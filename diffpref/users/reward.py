@@ -79,17 +79,22 @@ def check_embedder(prior: Prior, embedder: LoadedScorer) -> None:
 
 
 def load_profile_scorer(options: LoadOptions) -> ProfileModel:
-    """Load `profile:FILE`; `weights` names the file of its population if it is not bundled.
+    """Load `profile:FILE`, or `profile/me.profile` of the weights folder.
+
+    `weights` names the file of its population if it is not bundled.
 
     Raises:
         UsageError: no file is given, or its population is not found.
         DataError: the file is damaged, or of another population or embedder.
     """
-    if not options.variant:
+    file = options.variant
+    if not file and options.weights_dir is not None:
+        file = str(options.weights_dir / "profile" / "me.profile")
+    if not file:
         hint = "write profile:FILE, a file that `diffpref profile fit` wrote"
         raise UsageError("a profile needs its file", where="scorer profile", hint=hint)
     prior = options.weights if isinstance(options.weights, str) else None
-    profile = load_profile(Path(options.variant).expanduser(), prior)
+    profile = load_profile(Path(file).expanduser(), prior)
     embedder = load_scorer(profile.prior.embedder.scorer, weights_dir=options.weights_dir)
     check_embedder(profile.prior, embedder)
     return _model(profile, embedder.to(options.device, options.dtype).model)

@@ -68,7 +68,7 @@ def test_every_fusion_scorer_that_can_look_first_does(weights_dir: Path) -> None
     # Qwen-VL reads picture and words as one sequence; a judge, an ensemble and the world's exact
     # scorers have no tower of their own.
     assert set(fusion) - first == {
-        "hpsv3", "vlm-judge", "ensemble", "world-oracle", "world-fidelity"
+        "hpsv3", "vlm-judge", "ensemble", "profile", "world-oracle", "world-fidelity"
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from diffpref.rewards import load_scorer
 from diffpref.rewards.heads.embeddings import fingerprint
 from diffpref.rewards.heads.files import save_head
 from diffpref.rewards.heads.head import EmbedderRef
+from diffpref.users import find_prior, null_profile, save_profile
 from tests.rewards import tiny_mps, tiny_text
 from tests.rewards.heads.conftest import pairs_of, random_head
 from tests.rewards.tiny_blip import write_imagereward, write_itc, write_itm
@@ -151,6 +152,15 @@ def write_nothing(_folder: Path) -> None:
     """The scorers of the world bring their own."""
 
 
+def write_profile(folder: Path) -> None:
+    """Write the profile of somebody of the bundled population."""
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = null_profile(find_prior("bt-world"))
+    mean = profile.belief.mean + torch.linspace(-1, 1, len(profile.belief.mean)).double()
+    belief = replace(profile.belief, mean=mean.float().double())
+    save_profile(folder / "me.profile", replace(profile, belief=belief))
+
+
 TINY: Mapping[str, Callable[[Path], None]] = {
     "clipscore": write_clipscore,
     "pickscore": write_clip,
@@ -164,6 +174,7 @@ TINY: Mapping[str, Callable[[Path], None]] = {
     "blip-itm": write_itm,
     "blip-itc": write_itc,
     "head": write_head,
+    "profile": write_profile,
     "world-oracle": write_nothing,
     "world-fidelity": write_nothing,
     "world-reward": write_nothing,
