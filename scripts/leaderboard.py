@@ -165,7 +165,11 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="train nothing, write the table")
     parser.add_argument("--work", type=Path, default=Path("runs/leaderboard"))
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument(
+        "--threads", type=int, default=2, help="1 beside other work: two wait for each other"
+    )
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     names = [name for name in given.only.split(",") if name] or list(ROWS)
     for name in names:
         if name not in ROWS:
@@ -189,5 +193,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     sys.exit(main())
