@@ -63,7 +63,7 @@ def sampling_cost(
     if isinstance(objective, StepObjective):
         made = objective.branching
         counter = Counter(noisy=made.noisy)
-        start = round(made.start * len(plan.levels))
+        start = made.plain(len(plan.levels))
         units = sum(
             1
             for _ in branched(

@@ -64,6 +64,10 @@ class Branching:
         if any(not 0 <= share < 1 for share in self.threshold or ()):
             raise ValueError(f"threshold must be at least 0 and below 1, got {self.threshold}")
 
+    def plain(self, steps: int) -> int:
+        """Return how many of a plan's steps are sampled plainly first."""
+        return round(self.start * steps)
+
     def keeps(
         self,
         gap: PerPrompt,

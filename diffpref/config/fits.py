@@ -1,17 +1,13 @@
 """Combinations that cannot work, refused before any weight is loaded."""
 
 import torch
-from torch import Tensor
 
 from diffpref.catalogue import build_objective, find_method
-from diffpref.config.schema import DataConfig, RolloutConfig, RunConfig
+from diffpref.config.online import check_material, check_sampling
+from diffpref.config.schema import DataConfig, RunConfig
+from diffpref.config.stand_in import stand_in
 from diffpref.errors import ConfigError, nearest
 from diffpref.evaluate.drift import drift_names
-from diffpref.rewards.noisy import NOISY
-from diffpref.schedule import scaled_linear
-from diffpref.steps import StepPlan
-from diffpref.toolkit import Toolkit
-from diffpref.types import Conditioning, Embedder, Latents, PerRow, Steps
 
 
 def check_fits(config: RunConfig) -> None:
@@ -20,7 +16,7 @@ def check_fits(config: RunConfig) -> None:
     Raises:
         ConfigError: names the field to change.
     """
-    _check_material(config)
+    check_material(config)
     _check_reference(config)
     _check_method(config)
     if config.data is not None:
@@ -34,34 +30,6 @@ def check_fits(config: RunConfig) -> None:
         what = f"{config.optimizer.warmup} steps of warm-up in a run of {config.loop.steps}"
         hint = "lower optimizer.warmup or raise loop.steps"
         raise ConfigError(what, where="optimizer.warmup", hint=hint)
-
-
-ONLINE_UNITS = ("steps", "walks", "prompts")
-"""What only the policy's own samples give."""
-
-
-def _check_material(config: RunConfig) -> None:
-    """Check that there is one thing to learn from, and a judge where the policy samples."""
-    name, online = config.method.name, find_method(config.method.name).data in ONLINE_UNITS
-    if config.data is not None and config.rollout is not None:
-        hint = "remove rollout: to learn from data, or data: to learn from the policy's samples"
-        raise ConfigError("a run learns from one of data and rollout", where="data", hint=hint)
-    if config.rollout is None:
-        if online:
-            hint = "replace data: by rollout: {prompts: builtin:prompts/train} and name a reward:"
-            what = f"{name} learns from the policy's own samples"
-            raise ConfigError(what, where="rollout", hint=hint)
-        if config.data is None:
-            hint = "data: {source: builtin:pairs}, for example; or rollout: and reward:"
-            raise ConfigError("there is nothing to learn from", where="data", hint=hint)
-        return
-    if config.reward is None:
-        hint = "reward: {scorer: world-reward}, for example"
-        raise ConfigError("nobody judges the policy's samples", where="reward", hint=hint)
-    if config.reference.budget is not None:
-        hint = "remove reference.budget, or learn from data"
-        what = "a budget is measured on data, and there are none"
-        raise ConfigError(what, where="reference.budget", hint=hint)
 
 
 def _check_reference(config: RunConfig) -> None:
@@ -88,9 +56,7 @@ def _check_method(config: RunConfig) -> None:
     method, kit = config.method, stand_in(config.rollout)
     objective = build_objective(method.name, kit, method.settings, config.parts)
     loss = getattr(objective, "loss", None)
-    branching = getattr(objective, "branching", None)
-    if branching is not None and branching.noisy:
-        _check_noisy(config)
+    check_sampling(config, objective)
     if config.reference.kind == "none" and getattr(loss, "needs_reference", False):
         raise ConfigError(
             "this loss compares with a reference",
@@ -104,47 +70,6 @@ def _check_method(config: RunConfig) -> None:
             where="data.ties",
             hint="set data.ties: drop, or parts: {loss: cross_entropy, label: soft}",
         )
-
-
-def _check_noisy(config: RunConfig) -> None:
-    """Refuse a judge of pictures for a method whose candidates stay noisy latents."""
-    name, reward = config.method.name, config.reward
-    if reward is None or reward.scorer.startswith(NOISY):
-        return
-    raise ConfigError(
-        f"{name} judges noisy latents, and {reward.scorer} judges clean pictures",
-        where="reward.scorer",
-        hint="train one (diffpref train-reward SOURCE --head latent --base BASE --out FOLDER) and "
-        "write 'noisy:FOLDER', or set method.name: spo",
-    )
-
-
-def stand_in(rollout: RolloutConfig | None) -> Toolkit:
-    """Return a toolkit that builds any objective, where nothing is measured."""
-    steps = RolloutConfig().steps if rollout is None else rollout.steps
-
-    def plan() -> StepPlan:
-        return StepPlan(levels=tuple((step, step - 1) for step in range(steps, 0, -1)))
-
-    return Toolkit(schedule=scaled_linear(), embedder=no_features, reward=NoReward, plan=plan)
-
-
-class NoReward:
-    """Stands for the reward, which needs weights, where nothing is judged."""
-
-    space, noisy, differentiable = "latent", False, True
-
-    def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> PerRow:
-        raise NotImplementedError
-
-
-def no_features(layer: str) -> Embedder:
-    """Stand for the feature network, which needs the weights, where nothing is measured."""
-
-    def never(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
-        raise NotImplementedError(layer)
-
-    return never
 
 
 def _check_data(config: RunConfig, data: DataConfig) -> None:

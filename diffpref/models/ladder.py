@@ -1,5 +1,6 @@
 """The levels a stock sampler visits."""
 
+from diffpref.errors import ConfigError
 from diffpref.models.bundle import Bundle
 from diffpref.models.sample_settings import SAMPLERS
 
@@ -13,11 +14,12 @@ def visited_levels(bundle: Bundle, steps: int) -> tuple[tuple[int, int], ...]:
     Diffusion's does, else -1, the clean level.
 
     Raises:
-        ValueError: steps is not 1 to T.
+        ConfigError: steps is not 1 to T.
     """
     length = len(bundle.schedule)
     if not 1 <= steps <= length:
-        raise ValueError(f"steps must be 1 to {length}, got {steps}")
+        what, hint = f"{steps} steps are not possible", f"choose 1 to {length}; 10 to 50 are usual"
+        raise ConfigError(what, where="rollout.steps", hint=hint)
     scheduler = SAMPLERS["ddim"].from_config(bundle.scheduler.config)
     scheduler.set_timesteps(steps)
     last = CLEAN if scheduler.config["set_alpha_to_one"] else 0

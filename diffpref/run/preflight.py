@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 
 from diffpref.catalogue import build_objective
-from diffpref.config.fits import stand_in
 from diffpref.config.schema import DataConfig, RunConfig
+from diffpref.config.stand_in import stand_in
 from diffpref.data.inspect import inspect_source
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.losses import PairLoss

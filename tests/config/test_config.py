@@ -8,7 +8,7 @@ import pytest
 from diffpref.assets import presets
 from diffpref.catalogue import build_objective
 from diffpref.config import dump_config, load_config, parse_config
-from diffpref.config.fits import stand_in
+from diffpref.config.stand_in import stand_in
 from diffpref.errors import ConfigError, UsageError
 
 MINIMAL = """

@@ -1,6 +1,6 @@
 """A tiny model, a folder of pairs, and configurations of runs on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,17 @@ def _png(rng: torch.Generator, bright: float) -> bytes:
     return png_bytes(Image.fromarray((pixels * 255).byte().numpy()), {})
 
 
+def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration; `section__field` changes one field, `section` a whole one."""
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            tree.setdefault(section, {})[name] = value
+        else:
+            tree[section] = value
+    return parse_config(tree)
+
+
 @pytest.fixture
 def make_config(base: Path, pairs: Path, tmp_path: Path) -> Callable[..., RunConfig]:
     """Return a maker of small runs; keyword `section__field` changes one field."""
@@ -69,13 +80,7 @@ def make_config(base: Path, pairs: Path, tmp_path: Path) -> Callable[..., RunCon
             "optimizer": {"lr": 1e-2},
             "save": {"every": 2, "keep": 10},
         }
-        for key, value in changes.items():
-            section, _, name = key.partition("__")
-            if name:
-                tree.setdefault(section, {})[name] = value
-            else:
-                tree[section] = value
-        return parse_config(tree)
+        return changed(tree, changes)
 
     return make
 
@@ -105,12 +110,6 @@ def online(base: Path, tmp_path: Path) -> Callable[..., RunConfig]:
             "optimizer": {"lr": 1e-2},
             "save": {"every": 1, "keep": 10},
         }
-        for key, value in changes.items():
-            section, _, name = key.partition("__")
-            if name:
-                tree.setdefault(section, {})[name] = value
-            else:
-                tree[section] = value
-        return parse_config(tree)
+        return changed(tree, changes)
 
     return make

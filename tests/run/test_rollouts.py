@@ -131,6 +131,8 @@ def test_the_sampler_needs_no_wrapper_and_the_reward_no_gradient(
         ({"data": {"source": "builtin:pairs"}}, "one of data and rollout"),
         ({"reference": {"kind": "moving", "budget": 1.0}}, "budget is measured on data"),
         ({"reference": {"kind": "none"}}, "reference"),
+        ({"rollout__eta": 0}, "with eta 0 there is none"),
+        ({"method__start": 0.95}, "none of 4 steps is left to be judged"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(
@@ -138,6 +140,11 @@ def test_what_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         online(**changes)
+
+
+def test_walks_of_one_step_that_is_left_out_are_refused(online: Make) -> None:
+    with pytest.raises(ConfigError, match="the only step is left out"):
+        online("ddpo", rollout__steps=1, method__drop_last=True)
 
 
 def test_a_run_without_anything_to_learn_from_is_refused(online: Make) -> None:
@@ -157,3 +164,8 @@ def test_the_rewards_zero_and_unit_are_the_untrained_policys(online: Make, tmp_p
     items = _rounds(tmp_path / "run")[0].items
     assert float(items["reward"].abs().max()) < 5
     assert torch.isfinite(items["reward"]).all()
+
+
+def test_more_steps_than_the_schedule_has_are_refused(online: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rollout\.steps: 1001 steps are not possible"):
+        execute(online(rollout__steps=1001), tmp_path / "run")

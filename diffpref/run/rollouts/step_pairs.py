@@ -44,7 +44,7 @@ class StepPairMaker:
             plan=self.plan,
             k=how.k,
             continue_from=how.continue_from,
-            start=round(how.start * len(self.plan.levels)),
+            start=how.plain(len(self.plan.levels)),
             skip_last=how.skip_last,
             displace=push,
         )
