@@ -32,7 +32,11 @@ class ModelConfig(Section):
     dtype: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     attention: Literal["sdpa", "xformers"] = "sdpa"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs"] = Field(
+        default=False,
+        description="true keeps least and computes a quarter more; keep_matmuls is nearly free; "
+        "keep_convs is in between",
+    )
 
 
 class AdapterSettings(Section):

@@ -1,6 +1,7 @@
 """Stock diffusion models behind our own words: load, encode, denoise, adapt, save."""
 
 from diffpref.models.bundle import Bundle
+from diffpref.models.checkpointing import set_checkpointing
 from diffpref.models.embedder import UNetEmbedder, embedder_of
 from diffpref.models.family import FAMILIES, LORA_TARGETS, SD15, SDXL, Family
 from diffpref.models.load import DTYPES, load_bundle
@@ -17,7 +18,6 @@ from diffpref.models.memory import (
     freeze,
     frozen_copy,
     set_attention,
-    set_checkpointing,
 )
 from diffpref.models.pipeline import merged, save_pipeline, to_pipeline
 from diffpref.models.unet import UNetDenoiser, make_denoiser

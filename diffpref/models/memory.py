@@ -1,4 +1,4 @@
-"""What a network costs and how it computes: attention, checkpointing, freezing, copies, hashes."""
+"""How a network computes: attention, freezing, copies, hashes."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -10,11 +10,9 @@ from typing import TypeVar
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 from torch import Tensor, nn
 
 from diffpref.errors import ConfigError, nearest
-from diffpref.models.user_adapter import user_adapter_of
 
 ATTENTIONS = ("sdpa", "xformers")
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,18 +46,6 @@ def set_attention(unet: UNet2DConditionModel, kind: str) -> None:
             hint="set model.attention to sdpa",
         )
     unet.enable_xformers_memory_efficient_attention()
-
-
-def set_checkpointing(unet: UNet2DConditionModel | StableCascadeUNet, enabled: bool) -> None:
-    """Recompute activations in the backward pass instead of keeping them.
-
-    Call it after `make_adapter`: a network with users recomputes with the users of the forward.
-    """
-    if enabled:
-        users = user_adapter_of(unet)
-        unet.enable_gradient_checkpointing(None if users is None else users.checkpointing())
-    else:
-        unet.disable_gradient_checkpointing()
 
 
 def freeze(net: Network) -> Network:

@@ -1,13 +1,12 @@
 """A user as tokens: the projector, a K' and V' per cross-attention layer, and who is told now."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from diffpref.draws import generator
 
@@ -144,20 +143,6 @@ class UserAdapter(nn.Module):
             yield
         finally:
             self.current = before
-
-    def checkpointing(self) -> Callable[..., Any]:
-        """Return a checkpointing function whose recomputation hears the users of its forward."""
-
-        def run(module: nn.Module, *args: Any) -> Any:
-            heard = self.current
-            return checkpoint(
-                module.__call__,
-                *args,
-                use_reentrant=False,
-                context_fn=lambda: (nullcontext(), self.lent(heard)),
-            )
-
-        return run
 
     def stock(self) -> dict[str, Tensor]:
         """Return the weights under the names of the stock IP-Adapter layout."""

@@ -1,4 +1,4 @@
-"""Attention, checkpointing, copies and hashes."""
+"""Attention, copies and hashes."""
 
 import importlib.util
 from dataclasses import replace
@@ -16,9 +16,7 @@ from diffpref.models import (
     frozen_copy,
     load_bundle,
     make_adapter,
-    make_denoiser,
     set_attention,
-    set_checkpointing,
     trainable_parameters,
 )
 from diffpref.types import Conditioning
@@ -31,32 +29,6 @@ def point(bundle: Bundle) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
     square = torch.full((2, 2), 32)
     ids = bundle.family.time_ids(square, torch.zeros_like(square), square)
     return x_t, torch.tensor([10, 700]), replace(cond, time_ids=ids)
-
-
-@pytest.mark.parametrize("kind", ["lora", "full"])
-def test_checkpointing_recomputes_and_gives_the_same_gradients(folder: Path, kind: str) -> None:
-    bundle = load_bundle(str(folder), dtype="fp64")
-    make_adapter(bundle, AdapterConfig(kind=kind, rank=2))
-    calls: list[int] = []
-    bundle.unet.mid_block.resnets[1].register_forward_pre_hook(lambda *_: calls.append(1))
-    gradients, counts = [], []
-    for enabled in (False, True):
-        set_checkpointing(bundle.unet, enabled)
-        bundle.unet.zero_grad()
-        calls.clear()
-        make_denoiser(bundle.unet, bundle)(*point(bundle)).square().mean().backward()
-        counts.append(len(calls))
-        gradients.append(
-            {
-                name: value.grad.clone()
-                for name, value in trainable_parameters(bundle.unet).items()
-                if value.grad is not None
-            }
-        )
-    assert counts == [1, 2]
-    assert gradients[0].keys() == gradients[1].keys() == trainable_parameters(bundle.unet).keys()
-    for name, value in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], value, rtol=1e-12, atol=1e-15)
 
 
 def test_missing_xformers_is_named_with_what_to_do(

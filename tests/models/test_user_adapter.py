@@ -34,6 +34,7 @@ from diffpref.models import (
     trainable_parameters,
     user_adapter_of,
 )
+from diffpref.models.checkpointing import Keep
 from diffpref.models.user_attention import attend_sdpa
 from diffpref.models.user_files import FILE, read_about
 from diffpref.models.user_install import install, sites
@@ -300,14 +301,15 @@ def test_the_texts_attention_sums_to_one_with_and_without_a_user(fresh: Fresh) -
         assert torch.allclose(attn(x, encoder_hidden_states=read), torch.ones(2, 8, 2, 2))
 
 
+@pytest.mark.parametrize("keep", [True, "keep_convs"])
 @pytest.mark.parametrize("name", NETS)
-def test_checkpointing_changes_no_gradient(name: str, fresh: Fresh) -> None:
+def test_checkpointing_changes_no_gradient(name: str, keep: Keep, fresh: Fresh) -> None:
     found = []
-    for enabled in (False, True):
+    for each in (False, keep):
         case = make_case(name, fresh)
         adapter = trained(case.add())
         case.net.train()
-        set_checkpointing(case.net, enabled)
+        set_checkpointing(case.net, each)
         loss = case(users(), torch.tensor([1.0, 0.4])).square().mean()
         loss.backward()  # outside of `told`: a recomputation must remember whom it was for
         found.append((loss.detach(), [value.grad for value in adapter.parameters()]))

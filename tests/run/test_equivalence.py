@@ -58,9 +58,12 @@ def test_adapters_off_and_a_frozen_copy_are_the_same_reference(
     assert distance(tmp_path / "off", tmp_path / "copy") == 0.0
 
 
-def test_gradient_checkpointing_learns_the_same(make_config: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [True, "keep_convs"])
+def test_gradient_checkpointing_learns_the_same(
+    keep: bool | str, make_config: Make, tmp_path: Path
+) -> None:
     execute(make_config(loop__steps=3), tmp_path / "plain")
-    execute(make_config(loop__steps=3, model__gradient_checkpointing=True), tmp_path / "saved")
+    execute(make_config(loop__steps=3, model__gradient_checkpointing=keep), tmp_path / "saved")
     assert distance(tmp_path / "plain", tmp_path / "saved") < 1e-6
 
 
