@@ -9,6 +9,7 @@ from diffpref.draws import Draws
 from diffpref.schedule import NoiseSchedule
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
+from diffpref.trajectories.displace import displacement
 from diffpref.trajectories.rollout import branched, walk
 from diffpref.types import (
     AnyObjective,
@@ -33,7 +34,7 @@ class Counter:
 
     def net(self, x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
         del t, cond
-        self.network += len(x_t)
+        self.network += len(x_t) * (3 if torch.is_grad_enabled() else 1)
         return x_t
 
     def __call__(self, x: Tensor, t: Steps | None, prompts: tuple[str, ...], /) -> PerRow:
@@ -42,13 +43,14 @@ class Counter:
         return x.flatten(1).mean(dim=1)
 
 
+@torch.no_grad()
 def sampling_cost(
     objective: AnyObjective, schedule: NoiseSchedule, plan: StepPlan
 ) -> dict[str, float] | None:
     """Return network images and reward calls spent per pair or step that is learnt from.
 
-    Counted by sampling one prompt on stand-ins; pairs that a filter leaves out are not counted
-    off.
+    Counted by sampling one prompt on stand-ins, a backward pass as two forward ones; pairs that a
+    filter leaves out are not counted off.
 
     Args:
         objective: who learns from the samples.
@@ -64,6 +66,11 @@ def sampling_cost(
         made = objective.branching
         counter = Counter(noisy=made.noisy)
         start = made.plain(len(plan.levels))
+        push = None
+        if made.push:
+            push = displacement(
+                counter.net, schedule, counter, batch.prompts, plan=plan, push=made.push
+            )
         units = sum(
             1
             for _ in branched(
@@ -77,6 +84,7 @@ def sampling_cost(
                 continue_from=made.continue_from,
                 start=start,
                 skip_last=made.skip_last,
+                displace=push,
             )
         )
         return {"network": counter.network / units, "rewards": counter.rewards / units}

@@ -6,13 +6,21 @@ import typer
 
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.diagnosis import diagnose
+from diffpref.errors import UsageError
 
 app = verb_app("Say what this machine has, and how to get what is missing.")
 
 
 @app.command()
 def doctor(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to --fit's.")
+    ] = None,
     *,
+    fit: Annotated[
+        str | None,
+        typer.Option(metavar="CONFIG", help="Say which card a configuration fits instead."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
     gemm: Annotated[
         bool, typer.Option("--gemm", help="Measure the CPU's float32 GEMM GFLOP/s (a second).")
@@ -20,8 +28,15 @@ def doctor(
 ) -> None:
     """Versions, devices, attention back ends, caches, and how to get what is missing.
 
-    Exits with 1 when something required is missing.
+    Exits with 1 when something required is missing. Before a run, on any machine:
+
+        diffpref doctor --fit sdxl/dpo adapter.kind=full
+
+    says how much memory it takes, and what to change for a smaller card.
     """
+    if fit is not None or overrides:
+        _tell_fit(fit, overrides or [], json)
+        return
     report = diagnose(gemm=gemm)
     if json:
         write_json(report)
@@ -29,6 +44,15 @@ def doctor(
         _write(report)
     if any(each["required"] for each in report["missing"]):
         raise typer.Exit(1)
+
+
+def _tell_fit(fit: str | None, overrides: list[str], json: bool) -> None:
+    from diffpref.cli.fit import tell_fit
+
+    if fit is None:
+        what, hint = "changes belong to a configuration", "name it: --fit CONFIG"
+        raise UsageError(what, where=(overrides or [""])[0], hint=hint)
+    tell_fit(fit, overrides, json=json)
 
 
 def _write(report: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from diffpref.models import (
     merged,
     trainable_parameters,
 )
+from diffpref.models.lora import Adaptable
 from diffpref.models.lora_files import FILE
 from diffpref.models.user_files import FILE as USER_ADAPTER
 from diffpref.models.user_files import read_about
@@ -79,7 +80,7 @@ def base_of_run(
     return replace(bundle, unet=merged(bundle.unet))
 
 
-def adapt(bundle: Bundle, config: RunConfig) -> None:
+def adapt(bundle: Adaptable, config: RunConfig) -> None:
     """Make a run's base trainable the way its configuration says."""
     adapter, users = config.adapter, config.users
     make_adapter(

@@ -4,7 +4,7 @@ Costs are multiply-adds of one Diffusion-DPO pair relative to keeping everything
 activations, both counted on the meta device (docs/benchmarks/log.md); SD1.5 and SDXL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from diffpref.models.user_adapter import UserAdapter, user_adapter_of
+from diffpref.models.user_adapter import user_adapter_of
 
 Keep = bool | Literal["keep_matmuls", "keep_convs"]
 """False keeps all activations, True the input of every block; the others are in between."""
@@ -40,8 +40,6 @@ KEPT = {"keep_matmuls": ATTENTION | CONVS | MATMULS, "keep_convs": ATTENTION | C
 """Operations whose results are kept. What is left of `keep_matmuls` to compute is cheap: norms,
 activations, sums."""
 
-Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
-
 
 def set_checkpointing(unet: UNet2DConditionModel | StableCascadeUNet, keep: Keep) -> None:
     """Recompute activations in the backward pass instead of keeping them.
@@ -57,23 +55,27 @@ def set_checkpointing(unet: UNet2DConditionModel | StableCascadeUNet, keep: Keep
     if keep is False:
         unet.disable_gradient_checkpointing()
         return
-    unet.enable_gradient_checkpointing(_recomputing(keep, user_adapter_of(unet)))
+    users = user_adapter_of(unet)
+    again = nullcontext if users is None else lambda: users.lent(users.current)
+    unet.enable_gradient_checkpointing(recomputing(keep, again))
 
 
-def _recomputing(keep: Keep, users: UserAdapter | None) -> Callable[..., Any]:
-    """Return what runs a block and lets its activations go."""
+def recomputing(keep: Keep, again: Callable[[], AbstractContextManager[Any]]) -> Callable[..., Any]:
+    """Return what runs a block and lets its activations go.
 
-    def contexts(heard: AbstractContextManager[None]) -> Contexts:
+    Args:
+        keep: as above.
+        again: called in the forward pass; returns what the block is recomputed in.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
         if keep is True:
-            return nullcontext(), heard
-        forward, again = create_selective_checkpoint_contexts(partial(_policy, KEPT[str(keep)]))
-        return forward, _both(again, heard)
+            return nullcontext(), again()
+        forward, recompute = create_selective_checkpoint_contexts(partial(_policy, KEPT[str(keep)]))
+        return forward, _both(recompute, again())
 
     def run(block: nn.Module, *args: Any) -> Any:
-        heard = nullcontext() if users is None else users.lent(users.current)
-        return checkpoint(
-            block.__call__, *args, use_reentrant=False, context_fn=partial(contexts, heard)
-        )
+        return checkpoint(block.__call__, *args, use_reentrant=False, context_fn=contexts)
 
     return run
 
@@ -84,7 +86,7 @@ def _policy(kept: frozenset[Any], ctx: Any, op: Any, *args: Any, **kwargs: Any) 
 
 
 @contextmanager
-def _both(*contexts: AbstractContextManager[Any]) -> Any:
+def _both(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
     with ExitStack() as stack:
         for each in contexts:
             stack.enter_context(each)

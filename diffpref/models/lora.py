@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -14,8 +15,7 @@ from torch import nn
 
 from diffpref.draws import generator
 from diffpref.errors import ConfigError, nearest
-from diffpref.models.bundle import Bundle
-from diffpref.models.family import LORA_TARGETS
+from diffpref.models.family import LORA_TARGETS, Family
 from diffpref.models.memory import cast_weights, freeze
 from diffpref.models.user_adapter import TOKENS
 from diffpref.models.user_install import add_user_adapter
@@ -24,6 +24,20 @@ ADAPTER = "default"
 """The name of the adapter that trains, inside the UNet."""
 
 KINDS = ("lora", "full", "user")
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """What an adapter is put into: a bundle, or the shapes of one."""
+
+    @property
+    def unet(self) -> UNet2DConditionModel: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def family(self) -> Family: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +60,7 @@ class AdapterConfig:
     tokens: int = TOKENS
 
 
-def make_adapter(bundle: Bundle, config: AdapterConfig) -> None:
+def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
     """Make the bundle's UNet trainable: adapters on frozen weights, or every weight.
 
     A user adapter may stand on a LoRA that was loaded, which stays as it is.
@@ -138,7 +152,7 @@ def _matches(name: str, paths: list[str]) -> bool:
     return any(path == name or path.endswith(f".{name}") for path in paths)
 
 
-def _inject(bundle: Bundle, config: AdapterConfig) -> None:
+def _inject(bundle: Adaptable, config: AdapterConfig) -> None:
     if config.rank < 1:
         what = f"a LoRA of rank {config.rank} has nothing to train"
         raise ConfigError(what, where="adapter.rank", hint="choose 4, 8, 16, 32 or 64")

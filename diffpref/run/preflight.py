@@ -14,13 +14,10 @@ from diffpref.models import Bundle, trainable_parameters
 from diffpref.objective import PreferenceObjective
 from diffpref.run.data import Progress, filters_of, source_of
 from diffpref.run.fsdp import launched
-from diffpref.run.memory import Footprint, footprint
+from diffpref.run.memory import OPTIMIZER_BYTES, Footprint, Trained, Worked, copies_of, footprint
 from diffpref.run.rollouts.online import rows_per_step
 from diffpref.strength import Strength
 from diffpref.types import AnyObjective, Conditioning
-
-OPTIMIZER_BYTES = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.1}
-"""State bytes per trainable number; Adafactor keeps one row and one column per matrix."""
 
 CACHE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
@@ -86,11 +83,20 @@ def preflight(
         epochs=config.loop.steps * supply.per_step / max(1, supply.kept),
         trainable=trained,
         memory=footprint(
-            bundle,
+            Trained(
+                unet=bundle.unet,
+                family=bundle.family,
+                dtype=bundle.dtype,
+                rest=(bundle.vae, *bundle.text.encoders),
+            ),
             _with_ids(bundle, cond, supply.side),
-            rows=rows,
-            latent=latent,
-            copies=int(config.reference.kind == "frozen"),
+            Worked(
+                rows=rows,
+                latent=latent,
+                keep=config.model.gradient_checkpointing,
+                accumulates=config.loop.micro_batches > 1 or rows < supply.held,
+            ),
+            copies=copies_of(config),
             optimizer_bytes=per_number,
             shards=processes if launched() else 1,
         ),

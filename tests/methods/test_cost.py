@@ -4,7 +4,11 @@ from math import ceil
 
 import pytest
 
-from diffpref.cost import cost
+from diffpref.catalogue import build_objective
+from diffpref.cost import PLAN, cost
+from diffpref.sampling_cost import Counter, sampling_cost
+from diffpref.schedule import scaled_linear
+from diffpref.toolkit import Toolkit
 
 RUNGS = sum(ceil((10 * i + 1) / 100) for i in range(100)) / 100
 """Of an exact inversion with ten rungs, averaged over the same steps."""
@@ -59,6 +63,14 @@ def test_the_cost_is_counted(name: str) -> None:
 def test_the_cost_of_sampling_is_counted(name: str) -> None:
     network, rewards = SAMPLING[name]
     assert cost(name)["sampling"] == pytest.approx({"network": network, "rewards": rewards})
+
+
+def test_the_winners_displacement_is_counted_with_its_backward_pass() -> None:
+    """Each pair: two candidates, a pass forward and backward, and the moved winner anew."""
+    kit = Toolkit(schedule=scaled_linear(), reward=Counter, plan=lambda: PLAN)
+    objective = build_objective("tailorpo", kit, {"push": 0.1}, {})
+    found = sampling_cost(objective, kit.schedule, PLAN)
+    assert found == pytest.approx({"network": (1 + 4 + (2 + 3 + 1) * 15) / 15, "rewards": 3})
 
 
 def test_methods_on_images_have_no_cost_of_sampling_of_their_own() -> None:

@@ -116,6 +116,17 @@ def test_calls_are_counted_as_the_analysis_says(online: Make, tmp_path: Path) ->
     assert line["calls/reward"] == line["calls/vae"] == prompts * judged * k
 
 
+def test_moved_winners_cost_a_pass_forward_and_backward_and_one_anew(
+    online: Make, tmp_path: Path
+) -> None:
+    execute(online("tailorpo-g", loop__steps=1), tmp_path / "run")
+    (line,) = lines(tmp_path / "run")
+    prompts, k, plain, judged, guidance = 2, 2, 1, 2, 2
+    anew = judged  # the continued winner is not the candidate that was predicted on
+    assert line["calls/unet"] == prompts * guidance * (plain + 1 + judged * (k + 3) + anew)
+    assert line["calls/reward"] == line["calls/vae"] == prompts * judged * (k + 1)
+
+
 def test_the_sampler_needs_no_wrapper_and_the_reward_no_gradient(
     online: Make, tmp_path: Path
 ) -> None:

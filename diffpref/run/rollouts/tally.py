@@ -15,8 +15,8 @@ class Tally:
     """Numbers of rows since the run began, on this process.
 
     unet: rows through the sampling network; guidance counts twice. learning: rows through the
-    networks that learn, a backward pass counting as two forward passes. decoded: latents turned
-    into images. rewarded: rewards asked for. everyone: adds counts up over processes.
+    networks that learn. In both a backward pass counts as two forward passes. decoded: latents
+    turned into images. rewarded: rewards asked for. everyone: adds counts up over processes.
     """
 
     unet: int = 0
@@ -29,7 +29,7 @@ class Tally:
         """Return the network, its rows counted."""
 
         def count(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
-            self.unet += len(x_t)
+            self.unet += _work(x_t)
             return net(x_t, t, cond)
 
         return count
@@ -38,7 +38,7 @@ class Tally:
         """Return a network of a method that samples while it learns, its rows counted."""
 
         def count(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
-            self.learning += len(x_t) * (3 if torch.is_grad_enabled() else 1)
+            self.learning += _work(x_t)
             return net(x_t, t, cond)
 
         return count
@@ -55,6 +55,10 @@ class Tally:
         self.learning = int(report["calls/unet_learning"])
         self.decoded = int(report["calls/vae"])
         self.rewarded = int(report["calls/reward"])
+
+
+def _work(x_t: Latents) -> int:
+    return len(x_t) * (3 if torch.is_grad_enabled() else 1)
 
 
 def added_up(processes: Processes, counts: Tensor) -> Tensor:

@@ -1,0 +1,52 @@
+"""`diffpref doctor --fit`: what a run holds, which card that is, and what to change."""
+
+import json
+
+import pytest
+
+from diffpref.assets import find_config
+from diffpref.cli import main
+from diffpref.config import load_config
+from diffpref.run.fit import CARDS, CHANGES, GIB, OVERHEAD, USABLE, Fit, fits
+
+LORA = "sd15/dpo_lora_8gb"
+
+
+def own(preset: str, *changes: str) -> Fit:
+    return next(fits(load_config(find_config(preset), changes)))
+
+
+def test_forms_are_smaller_the_more_is_computed_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("adapter.kind=full", "reference.kind=frozen")
+    assert main(["doctor", "--json", "--fit", "shapes/dpo", *changes]) == 0
+    found = json.loads(capsys.readouterr().out)["forms"]
+    assert len(found) == 1 + len(CHANGES)
+    sizes = [form["gib"] for form in found[1:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+    for form in found:
+        parts = ("weights", "gradients", "optimizer", "activations")
+        total = sum(form[part] for part in parts) + OVERHEAD / GIB
+        assert form["gib"] == pytest.approx(total, abs=0.03)
+        assert form["card"] == min(card for card in CARDS if form["gib"] <= USABLE * card)
+
+
+@pytest.mark.parametrize("gib", [8, 24])
+def test_the_card_of_a_preset_is_in_its_name(gib: int) -> None:
+    assert own(f"sd15/dpo_lora_{gib}gb").total <= USABLE * gib * GIB
+
+
+def test_a_frozen_copy_weighs_as_much_as_the_network() -> None:
+    off, copy = own(LORA), own(LORA, "reference.kind=frozen")
+    numbers = 859_520_964 + 797_184  # SD1.5's UNet and the LoRA, which is copied with it
+    more = copy.footprint.weights - off.footprint.weights
+    assert more == pytest.approx(2 * numbers, rel=0.01)
+
+
+def test_mistakes_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "loop.steps=3"]) == 2
+    assert "--fit CONFIG" in capsys.readouterr().err
+    assert main(["doctor", "--fit", "sdxl/dop"]) == 3
+    assert "did you mean 'sdxl/dpo'" in capsys.readouterr().err
+    assert main(["doctor", "--fit", LORA, "model.base=nobody/nothing"]) != 0
+    assert "nobody/nothing" in capsys.readouterr().err
