@@ -26,11 +26,13 @@ from diffpref.rewards.heads.division import By
 from scripts.heads.figure import draw
 from scripts.heads.measures import bundled, caused, ceilings, polled
 from scripts.heads.poll import Poll, make_poll
+from scripts.heads.table import table
 from scripts.heads.worlds import World, open_worlds
 
 SEEDS = (0, 1, 2)
 SPLITS: tuple[By, ...] = ("user", "prompt")
 CAUSES = ("given", "tuned", "unseen")
+DIGITS = 4
 VOTES = (45, 450)
 """Votes of each person the head is trained on; the bundled pairs hold 45."""
 
@@ -60,6 +62,16 @@ def _polled(poll: Poll, seed: int) -> Iterator[Job]:
         yield f"causes/{head}-{where}-{seed}", partial(caused, poll, head, where, seed)
 
 
+def brief(found: Any) -> Any:
+    """Return what was found without every person's taste, rounded to what three seeds can say."""
+    if isinstance(found, dict):
+        kept = {key: each for key, each in found.items() if key not in ("true", "shown")}
+        return {key: brief(each) for key, each in kept.items()}
+    if isinstance(found, list):
+        return [brief(each) for each in found]
+    return round(found, DIGITS) if isinstance(found, float) else found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
@@ -76,7 +88,9 @@ def main() -> None:
             write_json(path, job())
         if path.exists():
             result.setdefault(name.partition("/")[0], []).append(json.loads(path.read_text()))
-    write_json(asked.out, result)
+    told = brief(result)
+    write_json(asked.out, told)
+    write_atomic(asked.out.with_suffix(".md"), table(told).encode())
     if asked.picture is not None:
         write_atomic(asked.picture, draw(result.get("polled", [])))
 

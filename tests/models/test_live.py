@@ -59,7 +59,7 @@ def tiny() -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=32,
-        attention_head_dim=(4, 8),  # how many heads: each is 8 wide, which needs no padding
+        attention_head_dim=(4, 8),  # pyright: ignore[reportArgumentType]  # heads 8 wide: no padding
         norm_num_groups=8,
     )
     unet.set_attn_processor(AttnProcessor2_0())
