@@ -1,8 +1,9 @@
 """Runs a configuration from start, or from its newest checkpoint, to the exported result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -15,6 +16,7 @@ from diffpref.data.cache import Cache
 from diffpref.errors import CheckpointError
 from diffpref.io import write_atomic
 from diffpref.models import Bundle
+from diffpref.models.place import at_hand, beside, waiting
 from diffpref.run.assemble import Assembled, assemble, assemble_online
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
@@ -34,6 +36,8 @@ from diffpref.train.plan import Hooks, LoopState
 from diffpref.train.signals import StopSignals
 from diffpref.train.snapshot import restore
 from diffpref.train.store import Store
+
+Validates = Validator | UserValidator
 
 
 def _unwatched(*what: object) -> None:
@@ -106,6 +110,8 @@ def execute(
         _start_trackers(config, accelerator, watch)
         watch.assembled(run)
         validate = _validator(run, folder, accelerator, watch)
+        if run.cache is not None:
+            stack.enter_context(waiting(beside(bundle)))
         loop = Loop(
             learner=run.learner,
             source=run.source,
@@ -116,7 +122,7 @@ def execute(
             hooks=Hooks(
                 on_step=lambda step, values: watch.step(step, dict(values)),
                 measured=first_update(run, watch.say),
-                validate=validate,
+                validate=partial(_validated, validate, bundle),
                 enough=lambda: validate.enough,
                 stop=lambda: stop.requested,
                 report=getattr(run.source, "report", dict[str, float]),
@@ -163,13 +169,16 @@ def precompute(config: RunConfig, watch: Watch | None = None) -> Path:
     return cache_folder
 
 
-def _validator(
-    run: Assembled, folder: Path, accelerator: Accelerator, watch: Watch
-) -> Validator | UserValidator:
+def _validator(run: Assembled, folder: Path, accelerator: Accelerator, watch: Watch) -> Validates:
     """Return what validates: with users, whether it learns them; else images against the base's."""
     if run.users is not None:
         return UserValidator(run=run, accelerator=accelerator)
     return Validator(run=run, folder=folder, accelerator=accelerator, say=watch.say)
+
+
+def _validated(validate: Validates, bundle: Bundle, step: int) -> Mapping[str, float]:
+    with at_hand(bundle):
+        return validate(step)
 
 
 def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Assembled) -> None:
@@ -187,7 +196,7 @@ def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Asse
 def _cached(config: RunConfig, bundle: Bundle, accelerator: Accelerator, watch: Watch) -> Cache:
     """Cache the data; the main process encodes first, the others then find it done."""
     assert config.data is not None  # check_fits
-    with accelerator.main_process_first():
+    with accelerator.main_process_first(), waiting([bundle.unet]):
         return cache_of(config.data, bundle, config.seed, watch.caching)
 
 

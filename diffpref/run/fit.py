@@ -119,7 +119,13 @@ def _fit(config: RunConfig, shapes: Shapes, change: Change, held: int) -> Fit:
     side = _side(config, shapes)
     rows = min(held, change.rows or held)
     found = footprint(
-        Trained(unet=shapes.unet, family=shapes.family, dtype=shapes.dtype, rest=shapes.rest),
+        Trained(
+            unet=shapes.unet,
+            family=shapes.family,
+            dtype=shapes.dtype,
+            # on cached data a step needs neither; pictures made in between hold no activations
+            rest=() if config.rollout is None else shapes.rest,
+        ),
         shapes.told(),
         Worked(
             rows=rows,

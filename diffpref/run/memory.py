@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from diffpref.config.schema import RunConfig
@@ -67,12 +66,12 @@ class Trained:
     `rest` is what the run has beside it: the autoencoder and the text encoders.
     """
 
-    unet: UNet2DConditionModel
+    unet: nn.Module
     family: Family
     dtype: torch.dtype
     rest: tuple[nn.Module, ...]
 
-    def ghost(self) -> UNet2DConditionModel:
+    def ghost(self) -> Any:
         """Return the network with every weight on the meta device; nothing is copied."""
         own = [*self.unet.parameters(), *self.unet.buffers()]
         memo: dict[int, Any] = {id(value): _empty(value) for value in own}

@@ -11,6 +11,7 @@ from diffpref.data.inspect import inspect_source
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.losses import PairLoss
 from diffpref.models import Bundle, trainable_parameters
+from diffpref.models.place import beside
 from diffpref.objective import PreferenceObjective
 from diffpref.run.data import Progress, filters_of, source_of
 from diffpref.run.fsdp import launched
@@ -87,7 +88,7 @@ def preflight(
                 unet=bundle.unet,
                 family=bundle.family,
                 dtype=bundle.dtype,
-                rest=(bundle.vae, *bundle.text.encoders),
+                rest=() if config.rollout is None else beside(bundle),
             ),
             _with_ids(bundle, cond, supply.side),
             Worked(
