@@ -61,6 +61,11 @@ class UserProfile:
         return f"{self.encoder}/{self.prior.embedder.scorer}"
 
     @property
+    def fingerprint(self) -> str:
+        """What the embedding means: encoder and population, as a run that was told it says."""
+        return told_by(self.encoder, self.prior)
+
+    @property
     def encoder_sha256(self) -> str:
         return self.prior.encoder_sha256
 
@@ -106,6 +111,11 @@ class UserProfile:
             "created": self.created,
             "verdict": self.verdict,
         }
+
+
+def told_by(encoder: EncoderName, prior: Prior) -> str:
+    """Return what makes an embedding: encoder, scorer, and the population's hash."""
+    return f"{encoder}/{prior.embedder.scorer}/{prior.sha256[:16]}"
 
 
 def entropy(belief: Belief) -> float:
