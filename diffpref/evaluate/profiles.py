@@ -38,7 +38,7 @@ def vectors_for(profile: Profile, opened: Opened, n: int) -> Float[Tensor, "n u"
     """
     adapter = user_adapter_of(opened.bundle.unet)
     if adapter is None:
-        hint = "choose a run with adapter.kind: user, or give its adapter with --adapter"
+        hint = "give --adapter RUN (trained with adapter.kind: user), or re-rank: --rerank 16"
         raise UsageError(f"{opened.name} knows no users", where="--profile", hint=hint)
     wanted = opened.facts.get(USERS_BY, profile.fingerprint)
     if wanted != profile.fingerprint or len(profile.embedding) != adapter.width:
