@@ -155,6 +155,8 @@ def write_grid(job: Job, opened: "Opened", asked: Asked, mine: "UserProfile") ->
     from diffpref.users.somebody import somebody
 
     seed, n = job.seeds[0], len(job.seeds)
+    if "init_lora" in opened.facts:
+        typer.echo("note: the column base has the LoRA this run started from", err=True)
     other = somebody(mine, seed)
     if asked.other is not None:
         other = read_profile(asked.other, asked.prior)

@@ -9,7 +9,7 @@ from diffpref.config import RunConfig, load_config
 from diffpref.data.labels import read_table
 from diffpref.errors import CheckpointError, UsageError
 from diffpref.evaluate.compare import LABELS_BY
-from diffpref.evaluate.opened import Opened, Place, facts_of
+from diffpref.evaluate.opened import Opened, Place, facts_of, short_name
 from diffpref.evaluate.profiles import USERS_BY, users_by
 from diffpref.models import (
     AdapterConfig,
@@ -97,7 +97,9 @@ def adapt(bundle: Adaptable, config: RunConfig) -> None:
 
 
 def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
-    told = {**facts_of(bundle), "run": folder.name, **facts, **_labels_of(folder)}
+    started = load_config(folder / CONFIG).model.init_lora
+    lora = {} if started is None else {"init_lora": short_name(started)}
+    told = {**facts_of(bundle), "run": folder.name, **lora, **facts, **_labels_of(folder)}
     return Opened(name=folder.resolve().name, bundle=bundle, facts=told, run=folder)
 
 

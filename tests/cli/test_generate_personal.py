@@ -274,3 +274,24 @@ def test_an_adapter_of_another_base_is_said_to_be_one(
     few = ("--profile", home / "me.profile", "--adapter", tmp_path / "other")
     assert made(home, tmp_path / "out", *few) == 0
     assert "trained on another base" in capsys.readouterr().err
+
+
+def test_the_personalizer_makes_what_the_command_makes(home: Path, tmp_path: Path) -> None:
+    from diffpref.evaluate.personalizer import Personalizer
+
+    mine = ("--profile", home / "me.profile", "--adapter", home / "trained")
+    assert made(home, tmp_path / "told", *mine, "--n", "2") == 0
+    assert made(home, tmp_path / "best", *mine, "--rerank", "3") == 0
+    own = Personalizer.load(
+        str(home / "base"),
+        profile=home / "me.profile",
+        adapter=home / "trained",
+        settings=HOW,
+    )
+    for row, name in zip(own(["a", "b"], n=2), ("0000", "0001"), strict=True):
+        for seed, image in enumerate(row):
+            file = tmp_path / "told" / f"{name}-{seed}.png"
+            assert image.tobytes() == open_image(file, where="test").tobytes()
+    for row, name in zip(own.rerank(["a", "b"], n=3, keep=1), ("0000", "0001"), strict=True):
+        file = tmp_path / "best" / f"{name}-best1.png"
+        assert row[0].tobytes() == open_image(file, where="test").tobytes()
