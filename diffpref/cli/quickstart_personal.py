@@ -124,7 +124,7 @@ def _people(profile: "UserProfile", other: "UserProfile") -> "dict[str, UserProf
     from diffpref.users.profile import null_profile
 
     nobody = null_profile(profile.prior, profile.encoder)
-    return {"mine": profile, "population": nobody, "somebody else's": other}
+    return {"population": nobody, "mine": profile, "somebody else's": other}
 
 
 def _chosen(
