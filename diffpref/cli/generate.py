@@ -1,22 +1,22 @@
 """`diffpref generate`: images of prompts, each with a record of how it was made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from diffpref import __version__
+from diffpref.cli import personal_options as personal
 from diffpref.cli import sample_options as options
+from diffpref.cli import scorer_options as scoring
 from diffpref.cli.app import verb_app, write_json
-from diffpref.cli.progress import progress_bar
+from diffpref.cli.generate_personal import write_personal
+from diffpref.cli.generate_write import Job, write_plain
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.evaluate.benchmarks.benchmark import Item, Layout
-    from diffpref.evaluate.benchmarks.export import Exporter
     from diffpref.evaluate.opened import Opened, Place
-    from diffpref.models.sample_settings import SampleSettings
 
 app = verb_app("Make images of prompts, as PNG files that say how they were made.")
 
@@ -54,6 +54,14 @@ def generate(
     run: Run = None,
     lora: Lora = None,
     lora_scale: options.LoraScale = 1.0,
+    profile: personal.Profile = None,
+    strength: personal.Strength = 1.0,
+    adapter: personal.Adapter = None,
+    rerank: personal.Rerank = None,
+    compare: personal.Compare = False,
+    other: personal.Other = None,
+    prior: personal.PriorName = None,
+    weights_dir: scoring.WeightsDir = None,
     seed: Seed = 0,
     n: Count = 1,
     guidance: options.Guidance = None,
@@ -73,21 +81,48 @@ def generate(
     """Make images of prompts, as PNG files that say how they were made.
 
     The noise of an image depends on its seed and on its prompt's place in the list, so two models
-    given the same list start from the same noise. Benchmarks: parti, hpsv2, pickapic, geneval, dpg,
-    compbench, imagereward; docs/evaluation.md has a command line for each.
-    """
-    from diffpref.evaluate.benchmarks.export import Exporter, image_paths
+    given the same list start from the same noise. --profile makes them for one person, through a
+    user adapter (--adapter, or a --run that trained one), by re-ranking (--rerank 16, which any
+    model can), or both; without a profile, or at --strength 0, an adapter changes not one bit.
+    --compare shows base, population, mine and somebody else's side by side.
 
+    Benchmarks: parti, hpsv2, pickapic, geneval, dpg, compbench, imagereward; docs/evaluation.md has
+    a command line for each.
+    """
+    asked = personal.asked_of(
+        profile,
+        strength=strength,
+        rerank=rerank,
+        compare=compare,
+        other=other,
+        prior=prior,
+        weights_dir=weights_dir,
+        device=device,
+        layout=layout,
+        n=n,
+    )
     seeds = list(range(seed, seed + n))
     items, arranged = _asked(words or [], prompts, limit, seeds, layout)
-    paths = image_paths(arranged, items, n, out)
-    _refuse_existing([path for each in paths for path in each], force)
-    exporter = Exporter(layout=arranged, items=items, n=n, root=out, paths=paths)
-    settings = options.settings_of(
-        guidance, steps, sampler, negative, height=height, width=width, batch=batch
+    job = Job(
+        items=items,
+        layout=arranged,
+        settings=options.settings_of(
+            guidance, steps, sampler, negative, height=height, width=width, batch=batch
+        ),
+        seeds=seeds,
+        out=out,
+        force=force,
     )
-    opened = _open(model, run, lora, options.place_of(device, dtype), lora_scale)
-    made = list(_write(opened, settings, exporter, seeds))
+    place = options.place_of(device, dtype)
+
+    def opened() -> "Opened":
+        found = _open(model, run, lora, place, lora_scale)
+        return found if adapter is None else _adapted(found, adapter)
+
+    if asked is None:
+        made = list(write_plain(job, opened))
+    else:
+        made = write_personal(job, opened, asked, near=adapter or run)
     if json:
         write_json(made)
     else:
@@ -119,14 +154,6 @@ def _asked(
     return flat_prompts(words if file is None else read_prompts(file, limit=limit), seeds)
 
 
-def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
-    there = [path for path in targets if path.exists()]
-    if there and not force:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        hint = "choose another --out or --seed, or add --force"
-        raise UsageError(f"exists already{more}", where=str(there[0]), hint=hint)
-
-
 def _open(
     model: str, run: Path | None, lora: str | None, place: "Place", lora_scale: float
 ) -> "Opened":
@@ -144,45 +171,12 @@ def _open(
     return open_model(model if run is None else str(run), place=place, lora_scale=lora_scale)
 
 
-def _write(
-    opened: "Opened", settings: "SampleSettings", exporter: "Exporter", seeds: Sequence[int]
-) -> Iterator[dict[str, object]]:
-    """Sample in batches and write each image as soon as it is there."""
-    from diffpref.evaluate.pictures import to_bytes, to_picture
-    from diffpref.evaluate.subject import sampling
-    from diffpref.models.sample import sample
-    from diffpref.models.sample_settings import image_size, images_at_once
+def _adapted(opened: "Opened", adapter: Path) -> "Opened":
+    """Put a user adapter on a model; say so if it was trained on another one."""
+    from diffpref.evaluate.personal import base_of_adapter, open_adapter
 
-    facts = {**opened.facts, **sampling(opened.bundle, settings), "diffpref": __version__}
-    prompts = [item.prompt for item in exporter.items]
-    size = images_at_once(settings, *image_size(opened.bundle, settings))
-    total, done = len(prompts) * len(seeds), 0
-    with progress_bar("generating", "images") as tell:
-        tell(0, total)
-        for k, part in _parts(len(prompts), len(seeds), size, joined=exporter.layout.join):
-            images = sample(
-                opened.bundle,
-                [prompts[p] for p in part],
-                seed=seeds[k],
-                positions=part,
-                settings=settings,
-                on_progress=lambda some, _, before=done: tell(before + some, total),
-            )
-            for p, image in zip(part, images, strict=True):
-                told = {"prompt": prompts[p], "seed": str(seeds[k]), "position": str(p), **facts}
-                path = exporter.put(p, k, to_picture(to_bytes(image)), told)
-                if path is not None:
-                    yield {"file": str(path), "prompt": prompts[p], "seed": seeds[k]}
-            done += len(part)
-
-
-def _parts(prompts: int, seeds: int, size: int, *, joined: object) -> Iterator[tuple[int, range]]:
-    """Yield (number of the seed, prompts), seed by seed; where images are joined, all of a prompt.
-
-    Joined images wait in memory for the others of their prompt, so these must come soon.
-    """
-    chunks = [range(start, min(start + size, prompts)) for start in range(0, prompts, size)]
-    if joined is None:
-        yield from ((k, part) for k in range(seeds) for part in chunks)
-    else:
-        yield from ((k, part) for part in chunks for k in range(seeds))
+    wanted = base_of_adapter(adapter)
+    if wanted not in {None, opened.bundle.fingerprint}:
+        note = f"{adapter.name} was trained on another base than {opened.name}; look at the images"
+        typer.echo(f"note: {note}", err=True)
+    return open_adapter(opened, adapter)

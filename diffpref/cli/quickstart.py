@@ -9,6 +9,8 @@ import typer
 
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.progress import progress_bars
+from diffpref.cli.quickstart_personal import Adapter, Personal, personal_quickstart
+from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.config import RunConfig
@@ -28,19 +30,32 @@ SHOWN, ZOOM = 12, 3
 
 SCORERS = ("world-oracle", "world-fidelity", "world-reward")
 
+Out = Annotated[
+    Path | None, typer.Option(help="The run folder.", show_default="runs/quickstart[-personal]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")]
+
 
 @app.command()
 def quickstart(
     *,
-    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/quickstart"),
-    json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
+    out: Out = None,
+    personal: Personal = False,
+    adapter: Adapter = None,
+    json: Json = False,
 ) -> None:
     """Align the bundled model with Diffusion-DPO and compare it with its base.
 
     Caches the bundled pairs, trains a LoRA, samples held-out prompts from both models with the
     same seeds, lets the exact oracle and the bundled reward judge, and writes report.html and
     summary.json. An unfinished quickstart is continued; a finished one is kept aside.
+
+    --personal: a new simulated person votes on eight pairs; images of held-out prompts are
+    re-ranked by their profile (or made by an adapter) and judged by their true utility.
     """
+    if adapter is not None and not personal:
+        hint = "diffpref quickstart --personal --adapter RUN"
+        raise UsageError("is for --personal", where="--adapter", hint=hint)
     import torch
 
     from diffpref.assets import find_config
@@ -61,8 +76,12 @@ def quickstart(
         "device": "cpu",
         "dtype": "fp32",
     }
-    config = load_config(find_config(PRESET), [f"data.cache={out / 'cache'}"])
+    out = out or Path("runs/quickstart-personal" if personal else "runs/quickstart")
     _set_aside(out)
+    if personal:
+        personal_quickstart(out, adapter, json, machine)
+        return
+    config = load_config(find_config(PRESET), [f"data.cache={out / 'cache'}"])
     with progress_bars() as bar:
         trained = time.monotonic()
         _train(config, out, bar)

@@ -185,10 +185,16 @@ class RewardConfig(Section):
 class UsersConfig(Section):
     """Whom rows are for: how users are described, and how they are told to the adapter."""
 
-    encoder: Literal["mean_difference", "world_taste"] = Field(
+    encoder: Literal["mean_difference", "bt", "world_taste"] = Field(
         default="mean_difference",
         description="mean_difference: what the user's choices have more of, a simple one; "
+        "bt: the embedding of a profile, so that `generate --profile` can tell it; "
         "world_taste: the exact taste of the bundled people, an upper bound",
+    )
+    prior: str = Field(
+        default="bt-world",
+        description="the population of encoder bt: bt-world, or a file or folder of "
+        "`train-reward --head bt-prior`",
     )
     scorer: str = Field(
         default="world-reward", description="whose image embeddings describe choices"

@@ -50,13 +50,13 @@ class UserEncoder(Protocol):
 
 @runtime_checkable
 class Profile(Protocol):
-    """What is read of a user's profile: its vector, float32, and which encoder made it."""
+    """What is read of a user's profile: its vector, float32, and the encoder's fingerprint."""
 
     @property
     def embedding(self) -> Float[Tensor, " u"]: ...
 
     @property
-    def encoder_id(self) -> str: ...
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from diffpref.config import RunConfig, load_config
 from diffpref.data.labels import read_table
 from diffpref.errors import CheckpointError, UsageError
 from diffpref.evaluate.compare import LABELS_BY
-from diffpref.evaluate.opened import Opened, Place, facts_of
-from diffpref.evaluate.profiles import USERS_BY
+from diffpref.evaluate.opened import Opened, Place, facts_of, short_name
+from diffpref.evaluate.profiles import USERS_BY, users_by
 from diffpref.models import (
     AdapterConfig,
     Bundle,
@@ -24,7 +24,6 @@ from diffpref.models import (
 from diffpref.models.lora import Adaptable
 from diffpref.models.lora_files import FILE
 from diffpref.models.user_files import FILE as USER_ADAPTER
-from diffpref.models.user_files import read_about
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.store import Store
 
@@ -52,12 +51,12 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
             return _of_run(folder, bundle, facts)
     if (folder / USER_ADAPTER).is_file():
         load_user_adapter(bundle.unet, folder)
-        encoder = read_about(folder).get("encoder")
-        by = {} if encoder is None else {USERS_BY: encoder}
-        return _of_run(folder, bundle, {"result": "user adapter", **by})
+        return _of_run(folder, bundle, {"result": "user adapter", **users_by(folder)})
     found = _checkpoint(folder)
     _restore(bundle, config, found)
-    return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}"})
+    users = found.identity.get("users")
+    by = {} if users is None else {USERS_BY: str(users)}
+    return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}", **by})
 
 
 def base_of_run(
@@ -98,7 +97,9 @@ def adapt(bundle: Adaptable, config: RunConfig) -> None:
 
 
 def _of_run(folder: Path, bundle: Bundle, facts: dict[str, str]) -> Opened:
-    told = {**facts_of(bundle), "run": folder.name, **facts, **_labels_of(folder)}
+    started = load_config(folder / CONFIG).model.init_lora
+    lora = {} if started is None else {"init_lora": short_name(started)}
+    told = {**facts_of(bundle), "run": folder.name, **lora, **facts, **_labels_of(folder)}
     return Opened(name=folder.resolve().name, bundle=bundle, facts=told, run=folder)
 
 

@@ -307,6 +307,8 @@ def identity_of(
     kept = {key: value for key, value in what.items() if key not in free}
     if kept["users"] is None:
         kept.pop("users")  # as runs say that were begun before there were users
+    else:
+        kept["users"].pop("prior")  # its hash is in the encoder's fingerprint
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
     kept["loop"].pop("rows_per_pass")
     if kept["data"] is not None:

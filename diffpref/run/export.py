@@ -12,6 +12,9 @@ from diffpref.models import (
     save_user_adapter,
     user_adapter_of,
 )
+from diffpref.users.encoder import BtEncoder
+from diffpref.users.prior_file import FILE as PRIOR
+from diffpref.users.prior_file import save_prior
 
 PIPELINE = "pipeline"
 """Folder inside a run that holds a fully fine-tuned pipeline."""
@@ -23,7 +26,7 @@ def export(folder: Path, bundle: Bundle, encoder: UserEncoder | None = None) -> 
     A LoRA becomes `pytorch_lora_weights.safetensors` in the folder itself, so that
     `pipe.load_lora_weights(folder)` reads it; a full fine-tune becomes `pipeline/`, which
     `from_pretrained` reads. A user adapter becomes `user_adapter.safetensors`, for
-    `pipe.load_ip_adapter`, beside the encoder that described its users.
+    `pipe.load_ip_adapter`, beside the encoder that described its users, or its population.
 
     Args:
         folder: the run folder.
@@ -39,6 +42,9 @@ def export(folder: Path, bundle: Bundle, encoder: UserEncoder | None = None) -> 
             about["encoder"] = encoder.fingerprint
         if isinstance(encoder, MeanDifference):
             encoder.save(folder)
+        if isinstance(encoder, BtEncoder):
+            about |= {"prior": encoder.prior.name, "prior_sha256": encoder.prior.sha256}
+            save_prior(folder / PRIOR, encoder.prior)
         return save_user_adapter(folder, bundle.unet, about)
     if has_adapters(bundle.unet):
         return save_lora(folder, bundle)

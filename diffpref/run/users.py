@@ -14,10 +14,12 @@ from diffpref.data.features import image_features
 from diffpref.data.personal import Instead, Personal
 from diffpref.data.support import SupportSampler, UserEncoder
 from diffpref.data.user_encoders import WorldTaste, fit_mean_difference
-from diffpref.errors import ConfigError
+from diffpref.errors import ConfigError, UsageError
 from diffpref.models import Bundle
 from diffpref.rewards import load_scorer
 from diffpref.run.data import Progress, cache_of, source_of
+from diffpref.users.encoder import BtEncoder, make_bt_encoder
+from diffpref.users.prior_file import BUNDLED, find_prior
 
 FEATURES = "features"
 """Folder beside the cached latents that holds embeddings of the same images."""
@@ -32,8 +34,10 @@ def make_users(config: RunConfig, cache: Cache, seed: int) -> Personal | None:
     settings, data = config.users, config.data
     if settings is None or data is None:
         return None
+    known = _bt_encoder(settings, cache) if settings.encoder == "bt" else None
     features = _features(data, settings, cache)
-    encode = _encoder(settings, features)
+    encode = known or _encoder(settings, features)
+    _check_width(settings, encode)
     support = SupportSampler(rows=cache.rows, sizes=settings.support, seed=seed)
     if not any(support.candidates(row) for row in range(len(cache.rows))):
         hint = "give data whose rows name their user, or leave `users` out"
@@ -62,6 +66,8 @@ def held_out_pairs(
     changes = {"split": settings.held_out, "max_rows": settings.held_out_rows}
     other = data.model_copy(update=changes)
     cache = cache_of(other, bundle, config.seed, progress)
+    if isinstance(users.encode, BtEncoder):
+        users.encode.prompts.learn(row.prompt for row in cache.rows)
     return CachedPairs(
         cache=cache,
         seed=config.seed,
@@ -113,11 +119,26 @@ def _features(
 
 def _encoder(settings: UsersConfig, features: dict[str, Float[Tensor, " d"]]) -> UserEncoder:
     if settings.encoder == "world_taste":
-        encoder: UserEncoder = WorldTaste()
-    else:
-        encoder = fit_mean_difference(torch.stack(list(features.values())), settings.width)
+        return WorldTaste()
+    return fit_mean_difference(torch.stack(list(features.values())), settings.width)
+
+
+def _check_width(settings: UsersConfig, encoder: UserEncoder) -> None:
     if encoder.width != settings.width:
         what = f"{settings.encoder} gives {encoder.width} numbers"
         hint = f"set users.width: {encoder.width}"
         raise ConfigError(what, where="users.width", hint=hint)
-    return encoder
+
+
+def _bt_encoder(settings: UsersConfig, cache: Cache) -> BtEncoder:
+    try:
+        prior = find_prior(settings.prior)
+    except UsageError as error:
+        hint = f"learn it: diffpref train-reward VOTES --head bt-prior; bundled: {BUNDLED[0]}"
+        raise ConfigError(error.what, where="users.prior", hint=hint) from error
+    if settings.scorer != prior.embedder.scorer:
+        what = f"'{prior.name}' reads {prior.embedder.scorer}, not {settings.scorer}"
+        hint = f"set users.scorer: {prior.embedder.scorer}"
+        raise ConfigError(what, where="users.scorer", hint=hint)
+    prompts = [row.prompt for row in cache.rows]
+    return make_bt_encoder(prior, load_scorer(settings.scorer), prompts)

@@ -8,7 +8,7 @@ from diffpref.users.evidence import Evidence
 from diffpref.users.left_out import LeftOut, left_out
 from diffpref.users.posterior import Belief, posterior, stored
 from diffpref.users.prior import Prior
-from diffpref.users.profile import EncoderName, UserProfile, joined, now
+from diffpref.users.profile import EncoderName, UserProfile, now
 from diffpref.users.table import table_belief
 from diffpref.users.words import describe, mixed
 
@@ -70,7 +70,7 @@ def add(
     Raises:
         UsageError: a table profile without kept statistics.
     """
-    sources = joined(profile.sources, sources)
+    sources = _joined(profile.sources, sources)
     if profile.evidence is not None:
         whole = profile.evidence.union(votes)
         found = fit_profile(
@@ -153,6 +153,11 @@ def mix(profiles: Sequence[UserProfile], weights: Sequence[float]) -> UserProfil
         words=mixed(spoken) if len(spoken) == len(pairs) else None,
         created=now(),
     )
+
+
+def _joined(*parts: Sequence[str]) -> tuple[str, ...]:
+    """Return every word once, in the order of its first use."""
+    return tuple(dict.fromkeys(word for part in parts for word in part))
 
 
 def _belief(prior: Prior, encoder: EncoderName, votes: Evidence) -> Belief:

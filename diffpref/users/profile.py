@@ -1,9 +1,10 @@
 """A person's taste: what is believed of it, how much was learned, and what it may still forget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,10 @@ from diffpref.users.left_out import LeftOut, verdict
 from diffpref.users.posterior import Belief, log_odds
 from diffpref.users.prior import Prior, digest
 from diffpref.users.words import Words
+
+if TYPE_CHECKING:
+    from diffpref.rewards.scorer import LoadedScorer
+    from diffpref.users.api import Comparisons, Using
 
 EncoderName = Literal["bt", "table"]
 REFERENCE = 512
@@ -61,6 +66,11 @@ class UserProfile:
         return f"{self.encoder}/{self.prior.embedder.scorer}"
 
     @property
+    def fingerprint(self) -> str:
+        """What the embedding means: encoder and population, as a run that was told it says."""
+        return told_by(self.encoder, self.prior)
+
+    @property
     def encoder_sha256(self) -> str:
         return self.prior.encoder_sha256
 
@@ -80,6 +90,61 @@ class UserProfile:
     @property
     def verdict(self) -> str:
         return verdict(self.pairs, self.left_out)
+
+    @classmethod
+    def fit(
+        cls,
+        comparisons: "Comparisons",
+        *,
+        prior: Prior | str = "bt-world",
+        encoder: EncoderName = "bt",
+        keep_statistics: bool = True,
+        using: "Using | None" = None,
+    ) -> "UserProfile":
+        """Return the profile of one person's comparisons; see `diffpref.users.api.fit`."""
+        from diffpref.users import api
+
+        return api.fit(
+            comparisons, prior=prior, encoder=encoder, keep_statistics=keep_statistics, using=using
+        )
+
+    @classmethod
+    def mix(cls, shares: "Sequence[tuple[UserProfile, float]]") -> "UserProfile":
+        """Return somebody between several people: [(a, 0.7), (b, 0.3)]."""
+        from diffpref.users.change import mix
+
+        return mix([each for each, _ in shares], [weight for _, weight in shares])
+
+    def update(self, comparisons: "Comparisons", *, using: "Using | None" = None) -> "UserProfile":
+        """Return a profile that has also seen these; exact where statistics are kept."""
+        from diffpref.users import api
+
+        return api.update(self, comparisons, using=using)
+
+    def forget(self, ids: Sequence[str]) -> "UserProfile":
+        """Return the profile that never saw these votes; needs kept statistics."""
+        from diffpref.users.change import forget
+
+        return forget(self, ids)
+
+    def reward(self, embedder: "LoadedScorer | None" = None) -> "LoadedScorer":
+        """Return the profile as a scorer, differentiable to the pixels."""
+        from diffpref.users import api
+
+        return api.reward(self, embedder)
+
+    def ask(
+        self,
+        candidates: Sequence[Path],
+        n: int = 4,
+        *,
+        prompts: Mapping[Path, str] | None = None,
+        using: "Using | None" = None,
+    ) -> list[tuple[Path, Path]]:
+        """Return the pairs of pictures whose answers would teach most, best first."""
+        from diffpref.users import api
+
+        return api.ask(self, candidates, n, prompts=prompts, using=using)
 
     def log_odds(self, gap: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         """Return the log odds that the first of each pair is preferred, uncertainty included."""
@@ -108,6 +173,11 @@ class UserProfile:
         }
 
 
+def told_by(encoder: EncoderName, prior: Prior) -> str:
+    """Return what makes an embedding: encoder, scorer, and the population's hash."""
+    return f"{encoder}/{prior.embedder.scorer}/{prior.sha256[:16]}"
+
+
 def entropy(belief: Belief) -> float:
     """Return how undecided a belief is, in bits: 1 is a coin flip, 0 is certainty.
 
@@ -124,11 +194,6 @@ def entropy(belief: Belief) -> float:
 def null_profile(prior: Prior, encoder: EncoderName = "bt") -> UserProfile:
     """Return the profile of nobody in particular: the population itself."""
     return UserProfile(prior=prior, encoder=encoder, belief=prior.belief, created=now())
-
-
-def joined(*parts: Sequence[str]) -> tuple[str, ...]:
-    """Return every word once, in the order of its first use."""
-    return tuple(dict.fromkeys(word for part in parts for word in part))
 
 
 def now() -> str:

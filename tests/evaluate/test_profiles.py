@@ -18,7 +18,7 @@ from tests.models.conftest import write_sd15
 @dataclass
 class Person:
     embedding: Tensor
-    encoder_id: str = "simple/1"
+    fingerprint: str = "simple/1"
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,15 @@ from diffpref.data.records import Record
 from diffpref.data.user_encoders import FILE as ENCODER
 from diffpref.data.user_encoders import load_mean_difference
 from diffpref.data.writers import write_jsonl
-from diffpref.errors import ConfigError
+from diffpref.errors import ConfigError, UsageError
+from diffpref.evaluate.profiles import vectors_for
 from diffpref.evaluate.subject import open_model
 from diffpref.models import user_adapter_of
 from diffpref.models.sample import SampleSettings, sample
 from diffpref.models.user_files import FILE, read_about
 from diffpref.run.execute import execute
 from diffpref.train.log import read_metrics
+from diffpref.users import find_prior, null_profile
 from tests.run.test_resume import Killed, final, kill_at
 
 Make = Callable[..., RunConfig]
@@ -162,3 +164,44 @@ def test_votes_of_nobody_are_refused_before_training(
 ) -> None:
     with pytest.raises(ConfigError, match="nobody made two choices"):
         execute(make_personal(data__source=str(pairs)), tmp_path / "run")
+
+
+def test_a_run_of_the_bt_encoder_is_told_profiles_of_its_population_and_no_other(
+    make_personal: Make, tmp_path: Path
+) -> None:
+    users = {"encoder": "bt", "width": 4}
+    folder = execute(make_personal(users=users), tmp_path / "run")
+    prior = find_prior("bt-world")
+    about = read_about(folder)
+    mine = null_profile(prior)
+    assert about["encoder"] == mine.fingerprint
+    assert (about["prior"], about["prior_sha256"]) == ("bt-world", prior.sha256)
+    assert find_prior(str(folder)).sha256 == prior.sha256  # profiles may be fitted with --prior RUN
+    opened = open_model(str(folder))
+    assert vectors_for(mine, opened, 2).shape == (2, 4)
+    other = replace(prior, name="other", spread=replace(prior.spread, floor=0.5))
+    with pytest.raises(UsageError, match="learned users from") as caught:
+        vectors_for(null_profile(other), opened, 1)
+    assert caught.value.hint is not None
+    assert "--prior bt-world" in caught.value.hint
+    (folder / FILE).unlink()
+    with pytest.raises(UsageError, match="learned users from"):
+        vectors_for(null_profile(other), open_model(str(folder)), 1)
+
+
+@pytest.mark.parametrize(
+    ("users", "hint"),
+    [
+        ({"encoder": "bt"}, "users.width: 4"),
+        ({"encoder": "bt", "width": 4, "prior": "bt-wrld"}, "bt-world"),
+        ({"encoder": "bt", "width": 4, "scorer": "world-oracle"}, "users.scorer: world-reward"),
+    ],
+)
+def test_a_population_that_does_not_fit_is_refused_by_field(
+    make_personal: Make, tmp_path: Path, users: dict[str, Any], hint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        execute(make_personal(users=users), tmp_path / "run")
+    assert caught.value.where is not None
+    assert caught.value.where.startswith("users.")
+    assert hint in (caught.value.hint or "")
