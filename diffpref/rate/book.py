@@ -1,7 +1,7 @@
 """The folder a rating session writes: a journal, the pairs it amounts to, and their pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Book:
         self._lock: Held | None = _only_here(folder)
         self._journal = Journal(folder / JOURNAL)
         self._folded: Folded = fold(self._journal.read())
-        if self._folded.alive:
+        if self._folded.alive or (folder / VIEW).exists():
             self._write_view()
 
     @property
@@ -119,16 +119,19 @@ class Book:
         self._journal.append(row)
         apply(self._folded, row)
         if "scores" in row:
-            self._write_view()
+            self._quietly(lambda: Journal(self.folder / VIEW).append(row))
         return self._folded.alive[str(row["nonce"])]
 
     def _write_view(self) -> None:
         votes = [each.row for each in self._folded.alive.values() if not each.skipped]
         lines = [json.dumps(dict(row), ensure_ascii=False) + "\n" for row in votes]
+        self._quietly(lambda: write_atomic(self.folder / VIEW, "".join(lines)))
+
+    def _quietly(self, write: Callable[[], None]) -> None:
         try:
-            write_atomic(self.folder / VIEW, "".join(lines))
+            write()
         except DiskError as error:
-            # The answer itself is in the journal, from which this file is made again.
+            # The answer itself is in the journal, from which this file is made at the next start.
             getLogger(__name__).warning("%s is behind its journal: %s", VIEW, error.what)
 
     def _keep(self, picture: Picture) -> str:

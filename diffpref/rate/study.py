@@ -55,7 +55,7 @@ class Verdict:
     def text(self) -> str:
         """Say it in one sentence."""
         if self.rate is None or self.low is None or self.high is None:
-            return "no votes, no verdict"
+            return "no votes, no verdict" if not self.same else "the pictures of both are the same"
         told = f"{self.a} was preferred in {self.rate:.0%} ({self.low:.0%} to {self.high:.0%})"
         if self.prompts < FEW:
             return f"{told}; {self.prompts} prompts are too few to tell"

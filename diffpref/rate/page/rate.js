@@ -171,7 +171,6 @@ function showTaste({ profile, question }) {
   const { left_out: left, entropy_bits: bits, words } = profile;
   $("learned").textContent = String(profile.pairs);
   $("bits").textContent = bits.own.toFixed(3);
-  $("sure").value = bits.own;
   $("foreseen").textContent = left.n ? `${percent(left.accuracy)} of ${left.n}` : "–";
   $("worth").textContent = question && question.bits !== null ? `${question.bits.toFixed(3)} bits` : "–";
   chips($("liked"), words ? words.liked : []);
@@ -246,10 +245,13 @@ function showRest({ progress, mode, making }) {
 function showEnd({ result, mode }) {
   if (!$("end-title").textContent) {
     const study = mode === "study";
-    $("end-title").textContent = study ? "The labels" : "Thank you";
+    $("end-title").textContent = study ? "Which was which" : "Thank you";
     $("end-text").textContent = study
-      ? `${result.text}. ${result.wins} wins, ${result.ties} ties, ${result.losses} losses on ${result.prompts} prompts; ${result.skipped} skipped.`
-      : `${result.votes} votes, of them ${result.ties} ties; ${result.skipped} skipped.`;
+      ? `${result.text[0].toUpperCase()}${result.text.slice(1)}.`
+      : `Votes: ${result.votes}, of them ties: ${result.ties}. Skipped: ${result.skipped}.`;
+    $("end-counts").textContent = study
+      ? `${result.a} won ${result.wins}, tied ${result.ties}, lost ${result.losses}. Prompts: ${result.prompts}, skipped: ${result.skipped}.`
+      : "";
     if (study && result.rate !== null) showVerdict(result);
     if (result.next) {
       $("steps").replaceChildren(...result.next.map((line) => {
@@ -260,7 +262,7 @@ function showEnd({ result, mode }) {
       $("next").hidden = false;
     }
     $("end-title").focus();
-    say($("end-text").textContent);
+    say(`${$("end-text").textContent} ${$("end-counts").textContent}`);
   }
   busy = false;
 }
