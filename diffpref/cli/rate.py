@@ -1,6 +1,7 @@
 """`diffpref rate`: a page on this machine where a person says which of two pictures is better."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,17 +138,16 @@ def _rate(asked: Asked, live: Live, out: Path, user: str | None, where: Where) -
     from diffpref.rate.serve import listen, require_allowed, serve
 
     require_allowed(where.host, where.expose)
-    bound = listen(where.host, where.port)
-    book = Book(out, user=user)
-    study = asked.study()
-    if study is not None and book.revealed:
-        typer.echo("note: this study is over: its labels were shown", err=True)
-        return told_again(study, book)
-    session = rating(asked, live, book) if study is None else studying(study, asked, book)
-    serve(session, bound, where.host, where.tell)
-    if session.result is not None:
-        return session.result
-    return unfinished(session) if study is not None else session.so_far()
+    with listen(where.host, where.port) as bound, closing(Book(out, user=user)) as book:
+        study = asked.study()
+        if study is not None and book.revealed:
+            typer.echo("note: this study is over: its labels were shown", err=True)
+            return told_again(study, book)
+        session = rating(asked, live, book) if study is None else studying(study, asked, book)
+        serve(session, bound, where.host, where.tell)
+        if session.result is not None:
+            return session.result
+        return unfinished(session) if study is not None else session.so_far()
 
 
 def _write(found: Mapping[str, Any]) -> None:

@@ -185,7 +185,8 @@ class Session:
 
     def _choose(self) -> None:
         """Put a pair on the page if there is none and one is wanted."""
-        if self._asked is not None or self._result is not None:
+        blind = self.plan.mode != "study" or not self.book.revealed
+        if self._asked is not None or self._result is not None or not blind:
             return
         left = self._open()
         if not left or (self._goal is not None and self._answered() >= self._goal):

@@ -2,7 +2,9 @@
 
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import time
 from base64 import b64decode
@@ -118,6 +120,7 @@ class Tab:
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._read], [], [], PATIENCE)[0], "the browser says nothing"
             part = os.read(self._read, 2**16)
             assert part, "the browser has ended"
             self._rest += part
@@ -148,8 +151,7 @@ def browser(folder: Path) -> Iterator[Callable[[str], Tab]]:
     try:
         yield lambda link: _open(root, link)
     finally:
-        root.session = ""
-        root.call("Browser.close")
+        os.killpg(process.pid, signal.SIGKILL)  # a group of its own: its helpers are in it
         process.wait(timeout=20)
         log.close()
         os.close(from_read)

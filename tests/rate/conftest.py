@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,8 @@ def servers() -> Iterator[Callable[[Session], Server]]:
             told.append(link)
             ready.set()
 
-        thread = threading.Thread(target=serve, args=(session, bound, "127.0.0.1", tell))
+        told_by = (session, bound, "127.0.0.1", tell)
+        thread = threading.Thread(target=serve, args=told_by, daemon=True)
         thread.start()
         assert ready.wait(20)
         server = Server(link=told[0], running=session)
@@ -191,7 +192,7 @@ def servers() -> Iterator[Callable[[Session], Server]]:
         patch.setattr(serve_module, "LINGER", 0.01)
         yield start
         for server, thread in running:
-            if thread.is_alive():
+            with suppress(OSError):  # it may have ended already
                 server.post("/api/finish", {})
             thread.join(20)
             assert not thread.is_alive()

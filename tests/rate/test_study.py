@@ -153,8 +153,10 @@ def test_after_the_labels_were_shown_no_vote_is_taken_even_later(
     session.finish()
     assert (tmp_path / "journal.jsonl").read_text().count("revealed") == 1
     session.book.close()
-    assert Book(tmp_path).revealed
     assert state["question"] is not None
+    later = session_of(new_study(), tmp_path)
+    assert later.book.revealed
+    assert later.state()["question"] is None
 
 
 def test_a_folder_holds_one_study(

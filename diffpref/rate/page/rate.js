@@ -238,6 +238,7 @@ function showRest({ progress, mode, making }) {
     : more ? "A few more teach your profile more, if you like." : "Thank you. Everything is stored.";
   shownNonce = null;
   busy = false;
+  clearPick();
   $("rest-title").focus();
   say($("rest-title").textContent);
 }
