@@ -248,7 +248,7 @@ function showEnd({ result, mode }) {
     const study = mode === "study";
     $("end-title").textContent = study ? "Which was which" : "Thank you";
     $("end-text").textContent = study
-      ? `${result.text[0].toUpperCase()}${result.text.slice(1)}.`
+      ? `${result.text}.`
       : `Votes: ${result.votes}, of them ties: ${result.ties}. Skipped: ${result.skipped}.`;
     $("end-counts").textContent = study
       ? `${result.a} won ${result.wins}, tied ${result.ties}, lost ${result.losses}. Prompts: ${result.prompts}, skipped: ${result.skipped}.`
