@@ -54,9 +54,10 @@ class Live:
 
 def rating(asked: Asked, live: Live, book: "Book") -> "Session":
     """Return a session that asks what teaches most, or by chance where nothing is learned."""
+    from diffpref.rate.plan import Plan
     from diffpref.rate.pool import Pool
     from diffpref.rate.rerank import best_of
-    from diffpref.rate.session import Plan, Session
+    from diffpref.rate.session import Session
     from diffpref.rate.summary import summary
     from diffpref.rate.taste import Taste
     from diffpref.rewards.heads.embeddings import EmbeddingStore
@@ -82,8 +83,9 @@ def rating(asked: Asked, live: Live, book: "Book") -> "Session":
 
 def studying(study: "Study", asked: Asked, book: "Book") -> "Session":
     """Return a session that asks the pairs of a study in their order and learns nothing."""
+    from diffpref.rate.plan import Plan
     from diffpref.rate.pool import Pool
-    from diffpref.rate.session import Plan, Session
+    from diffpref.rate.session import Session
 
     pool = Pool()
     pool.grow(study.pairs(book.folder, lock=Lock()))

@@ -19,7 +19,8 @@ from diffpref.data.validate import Fault, prompt_text
 from diffpref.errors import DiffprefError
 from diffpref.io import BadImage, BadText, parse_json
 from diffpref.rate.gate import MAX_BODY, PAGE, POLICY, Gate, Refusal
-from diffpref.rate.session import Plain, Refused, Session
+from diffpref.rate.plan import Plain, Refused
+from diffpref.rate.session import Session
 
 FILES: Mapping[str, str] = {
     "rate.js": "text/javascript; charset=utf-8",

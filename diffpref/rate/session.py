@@ -1,46 +1,18 @@
 """One person at the page: what is asked, what was answered, and what it amounts to."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from threading import RLock
-from typing import Any
 
 from diffpref.rate.book import Book
 from diffpref.rate.entries import Entry
 from diffpref.rate.gallery import Gallery
-from diffpref.rate.pair import Pair, Picture
+from diffpref.rate.pair import Pair
+from diffpref.rate.plan import Plain, Plan, Refused
 from diffpref.rate.pool import Pool
 from diffpref.rate.question import CHOICES, Asked, asked
 from diffpref.rate.show import Show, Stage
 from diffpref.rate.taste import Taste
+from diffpref.rate.view import answered, progress, seen
 from diffpref.users.profile import UserProfile
-
-Plain = dict[str, Any]
-
-
-class Refused(Exception):  # noqa: N818 (an answer to a browser, not a fault)
-    """The page asks for what cannot be done now; the message is for the person."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a session does besides asking.
-
-    Attributes:
-        mode: rate, or study, which hides everything that could tell the two sides apart.
-        goal: pairs after which it says that this is enough; None asks all.
-        seed: decides sides, and the order where no profile chooses.
-        total: tells how many pairs there will be, where that is known before all are made.
-        result: makes the words of the end, from the answers that stand.
-        learned: is told every new profile, such as to save it.
-    """
-
-    mode: str = "rate"
-    goal: int | None = None
-    seed: int = 0
-    total: Callable[[], int] | None = None
-    result: Callable[[list[Entry]], Plain] | None = None
-    learned: Callable[[UserProfile], None] | None = None
 
 
 class Session:
@@ -82,10 +54,10 @@ class Session:
             last = self._last()
             return {
                 "mode": self.plan.mode,
-                "question": None if self._asked is None else self._question(self._asked),
+                "question": None if self._asked is None else seen(self._asked, self.gallery),
                 "making": self.pool.growing,
                 "fault": self.pool.fault,
-                "progress": self._progress(),
+                "progress": progress(self.book.mine(), self.pool, self.plan, self._goal),
                 "undo": None if last is None or self._result is not None else last.nonce,
                 "profile": None if self._profile is None else self._profile.summary(),
                 "show": self.stage.plain() if self._profile is not None else None,
@@ -180,8 +152,7 @@ class Session:
         return [pair for pair in self.pool.pairs() if pair.id not in done]
 
     def _answered(self) -> int:
-        mine = [each for each in self.book.mine() if not each.skipped]
-        return sum(self.pool.get(each.pair) is not None for each in mine)
+        return answered(self.book.mine(), self.pool)
 
     def _choose(self) -> None:
         """Put a pair on the page if there is none and one is wanted."""
@@ -196,28 +167,3 @@ class Session:
             return
         pair, why = self._taste.question(self._profile, left)
         self._asked = asked(pair, seed=self.plan.seed, bits=why.bits)
-
-    def _progress(self) -> Mapping[str, int | None]:
-        mine = [each for each in self.book.mine() if self.pool.get(each.pair) is not None]
-        total = None if self.pool.growing else len(self.pool)
-        if self.plan.total is not None:
-            total = self.plan.total()
-        return {
-            "answered": self._answered(),
-            "skipped": sum(each.skipped for each in mine),
-            "goal": self._goal,
-            "total": total,
-        }
-
-    def _question(self, now: Asked) -> Plain:
-        return {
-            "nonce": now.nonce,
-            "prompt": now.pair.prompt,
-            "left": self._side(now.sides[0]),
-            "right": self._side(now.sides[1]),
-            "bits": now.bits,
-        }
-
-    def _side(self, picture: Picture) -> Plain:
-        name = self.gallery.name(picture)
-        return {"src": f"image/{name}"}

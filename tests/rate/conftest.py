@@ -17,9 +17,10 @@ from diffpref.io import png_bytes
 from diffpref.rate import serve as serve_module
 from diffpref.rate.book import JOURNAL, Book
 from diffpref.rate.pair import Pair, Picture, picture_of
+from diffpref.rate.plan import Plan
 from diffpref.rate.pool import Pool, every_two
 from diffpref.rate.serve import listen, serve
-from diffpref.rate.session import Plan, Session
+from diffpref.rate.session import Session
 from diffpref.rate.taste import Taste
 from diffpref.rewards import load_scorer
 from diffpref.rewards.heads.embeddings import EmbeddingStore

@@ -126,7 +126,7 @@ def test_folding_is_what_a_list_with_undo_would_be(ops: list[tuple[str, int]]) -
         nonce = f"n{step}"
         if kind == "u":
             gone = f"n{pick}"
-            rows += [{"undo": gone}] * 2
+            rows += [dict[str, object](undo=gone)] * 2
             stack = [each for each in stack if each != gone]
             continue
         row: dict[str, object] = {"nonce": nonce, "id": f"p{pick}"}

@@ -17,9 +17,10 @@ from diffpref.evaluate.subject import open_model
 from diffpref.models.sample_settings import SampleSettings
 from diffpref.rate.book import Book
 from diffpref.rate.pair import Pair
+from diffpref.rate.plan import Plan
 from diffpref.rate.pool import Pool
 from diffpref.rate.rerank import best_of
-from diffpref.rate.session import Plan, Session
+from diffpref.rate.session import Session
 from diffpref.rate.study import Study
 from diffpref.rate.summary import summary
 from diffpref.rate.taste import Taste

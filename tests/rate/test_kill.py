@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from diffpref.rate.book import VIEW, Book
+from diffpref.rate.plan import Plan
 from diffpref.rate.pool import Pool
-from diffpref.rate.session import Plan, Session
+from diffpref.rate.session import Session
 from tests.rate.conftest import Server, draw, lines, pairs_of
 
 

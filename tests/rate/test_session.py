@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from diffpref.errors import DataError, DiskError
 from diffpref.io import Journal
 from diffpref.rate.book import Book
 from diffpref.rate.pair import Pair
+from diffpref.rate.plan import Plan, Refused
 from diffpref.rate.pool import Pool, every_two
 from diffpref.rate.rerank import in_order
-from diffpref.rate.session import Plan, Refused, Session
+from diffpref.rate.session import Session
 from diffpref.rate.show import Row, Tell
 from diffpref.rate.taste import Taste
 from diffpref.rewards.heads.embeddings import EmbeddingStore
@@ -28,7 +30,7 @@ from tests.rate.test_asking import made_up
 Make = Callable[..., Session]
 
 
-def give(session: Session, *choices: str) -> dict[str, object]:
+def give(session: Session, *choices: str) -> dict[str, Any]:
     state = session.state()
     for choice in choices:
         state = session.answer(state["question"]["nonce"], choice)
@@ -246,7 +248,7 @@ class Painter:
         return [Row(title="For you", pictures=[Image.new("RGB", (4, 4), (0, 200, 0))])]
 
 
-def shown(session: Session) -> dict[str, object]:
+def shown(session: Session) -> dict[str, Any]:
     until = time.monotonic() + 20
     while (found := session.state()["show"])["busy"] and time.monotonic() < until:
         time.sleep(0.01)

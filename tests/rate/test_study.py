@@ -16,8 +16,9 @@ from diffpref.evaluate.winrate import win_rate
 from diffpref.models.sample_settings import SampleSettings
 from diffpref.rate.book import Book
 from diffpref.rate.entries import Entry
+from diffpref.rate.plan import Plan
 from diffpref.rate.pool import Pool
-from diffpref.rate.session import Plan, Session
+from diffpref.rate.session import Session
 from diffpref.rate.study import Study
 from tests.rate.conftest import PROMPTS
 
