@@ -145,6 +145,7 @@ def _rate(asked: Asked, live: Live, out: Path, user: str | None, where: Where) -
             return told_again(study, book)
         session = rating(asked, live, book) if study is None else studying(study, asked, book)
         serve(session, bound, where.host, where.tell)
+        session.close()
         if session.result is not None:
             return session.result
         return unfinished(session) if study is not None else session.so_far()

@@ -88,7 +88,7 @@ def studying(study: "Study", asked: Asked, book: "Book") -> "Session":
     from diffpref.rate.session import Session
 
     pool = Pool()
-    pool.grow(study.pairs(book.folder, lock=Lock()))
+    pool.grow(study.pairs(book.folder, lock=Lock(), halted=pool.halted))
     many = len(study.prompts) * len(study.seeds)
     plan = Plan(
         mode="study",
@@ -101,7 +101,7 @@ def studying(study: "Study", asked: Asked, book: "Book") -> "Session":
 
 def told_again(study: "Study", book: "Book") -> dict[str, Any]:
     """Return the verdict of a study that is over."""
-    for _ in study.pairs(book.folder, lock=Lock()):
+    for _ in study.pairs(book.folder, lock=Lock(), halted=lambda: False):
         pass
     return study.verdict(book.mine()).plain()
 

@@ -88,7 +88,8 @@ class Asked:
             pool.add(shuffled(self._there(self.source), seed=self.seed))
         elif opened is not None:
             seeds = list(range(self.seed, self.seed + self.images_per_prompt))
-            pool.grow(made_pairs(opened, self.settings, self._prompts(), seeds, out, lock=lock))
+            how = (opened, self.settings, self._prompts(), seeds, out)
+            pool.grow(made_pairs(*how, lock=lock, halted=pool.halted))
 
     def _there(self, source: str) -> "list[Pair]":
         from diffpref.assets import resolve

@@ -72,9 +72,18 @@ class Pool:
         self._thread = Thread(target=work, name="pool", daemon=True)
         self._thread.start()
 
+    def halted(self) -> bool:
+        """Say whether no more are wanted."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
-        """Let in no more, after the part being made."""
+        """Let in no more."""
         self._stop.set()
+
+    def wait(self) -> None:
+        """Wait until nothing is being made."""
+        if self._thread is not None:
+            self._thread.join()
 
 
 def every_two(

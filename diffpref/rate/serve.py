@@ -77,7 +77,6 @@ def serve(session: Session, bound: socket.socket, host: str, told: Callable[[str
     # Ctrl-C is how a session usually ends: everything is on the disk already.
     with suppress(KeyboardInterrupt):
         holder[0].run(sockets=[bound])
-    session.pool.stop()
 
 
 def _settings(app: object) -> uvicorn.Config:

@@ -43,6 +43,12 @@ class Session:
         """The words of the end, once the person has finished."""
         return self._result
 
+    def close(self) -> None:
+        """Wait for what the model has begun: a process that ends under its threads crashes."""
+        self.pool.stop()
+        self.pool.wait()
+        self.stage.wait()
+
     def so_far(self) -> Plain:
         """Return the words of the end without ending it."""
         return self._end()

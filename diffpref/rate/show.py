@@ -40,6 +40,7 @@ class Stage:
     def __init__(self, show: Show | None, gallery: Gallery) -> None:
         self._show, self._gallery = show, gallery
         self._lock = Lock()
+        self._thread: Thread | None = None
         self._busy, self._hung = False, list[str]()
         self._about: dict[str, Any] = {"rows": [], "prompt": "", "pairs": 0, "fault": None}
         self._done: tuple[int, int | None] = (0, None)
@@ -57,8 +58,15 @@ class Stage:
             if self._show is None or self._busy:
                 return False
             self._busy, self._done = True, (0, None)
-        Thread(target=self._work, args=(self._show, profile, prompt), daemon=True).start()
+        args = (self._show, profile, prompt)
+        self._thread = Thread(target=self._work, args=args, name="show", daemon=True)
+        self._thread.start()
         return True
+
+    def wait(self) -> None:
+        """Wait until nothing is being made."""
+        if self._thread is not None:
+            self._thread.join()
 
     def _work(self, show: Show, profile: UserProfile, prompt: str) -> None:
         rows: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """Pairs of pictures that a model makes while earlier ones are being rated."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from diffpref import __version__
@@ -15,11 +15,18 @@ from diffpref.rate.pool import every_two
 Turn = AbstractContextManager[bool]
 """A `threading.Lock`, which in Python 3.11 is no type: held while a model works."""
 
+Halted = Callable[[], bool]
+"""Says whether to make no more pictures; asked after every few."""
+
 SAMPLES = "samples"
 """Folder below --out for the pictures made."""
 
 TOGETHER = 4
 """Prompts whose pictures are made before they can be asked."""
+
+
+class _Halt(Exception):  # noqa: N818 (a way out of the middle of a batch of files)
+    pass
 
 
 def made_pictures(
@@ -30,6 +37,7 @@ def made_pictures(
     folder: Path,
     *,
     lock: Turn,
+    halted: Halted,
 ) -> Iterator[dict[tuple[int, int], Picture]]:
     """Yield pictures by (place of the prompt, seed), a few prompts at a time; stopped, it goes on.
 
@@ -40,10 +48,30 @@ def made_pictures(
         seeds: one picture of each prompt per seed.
         folder: where the files go.
         lock: held while the model works.
+        halted: ends it between two batches.
 
     Raises:
         DataError: a file of that name is there and was made otherwise.
     """
+    with suppress(_Halt):
+        yield from _parts(opened, settings, prompts, seeds, folder, lock=lock, halted=halted)
+
+
+def _parts(
+    opened: Opened,
+    settings: SampleSettings,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    lock: Turn,
+    halted: Halted,
+) -> Iterator[dict[tuple[int, int], Picture]]:
+    def between(done: int, total: int | None) -> None:
+        del done, total
+        if halted():
+            raise _Halt
+
     for start in range(0, len(prompts), TOGETHER):
         end = min(start + TOGETHER, len(prompts))
         with lock:
@@ -54,7 +82,7 @@ def made_pictures(
                 seeds,
                 folder,
                 version=__version__,
-                progress=_quiet,
+                progress=between,
             )
         places = [(p, seed) for p in range(end) for seed in seeds]
         new = zip(places[start * len(seeds) :], files[start * len(seeds) :], strict=True)
@@ -69,10 +97,12 @@ def made_pairs(
     out: Path,
     *,
     lock: Turn,
+    halted: Halted,
 ) -> Iterator[list[Pair]]:
     """Yield every two pictures of each prompt, a few prompts at a time, as they are made."""
     folder = out / SAMPLES
-    for part in made_pictures(opened, settings, prompts, seeds, folder, lock=lock):
+    parts = made_pictures(opened, settings, prompts, seeds, folder, lock=lock, halted=halted)
+    for part in parts:
         groups: dict[str, list[Picture]] = {}
         for (p, _), picture in part.items():
             groups.setdefault(prompts[p], []).append(picture)
@@ -89,7 +119,3 @@ def different(prompts: Sequence[str]) -> list[str]:
     if not found:
         raise DataError("holds no prompts", where="--prompts", hint="write one prompt per line")
     return found
-
-
-def _quiet(done: int, total: int | None) -> None:
-    del done, total

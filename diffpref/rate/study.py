@@ -21,7 +21,7 @@ from diffpref.evaluate.winrate import sign_test
 from diffpref.models.sample_settings import SampleSettings
 from diffpref.rate.entries import Entry
 from diffpref.rate.pair import Pair, Picture, pair_of
-from diffpref.rate.studio import Turn, made_pictures
+from diffpref.rate.studio import Halted, Turn, made_pictures
 
 FOLDER = "study"
 SIDES = ("a", "b")
@@ -80,15 +80,15 @@ class Study:
     places: dict[str, int] = field(default_factory=dict[str, int])
     same: list[int] = field(default_factory=list[int])
 
-    def pairs(self, out: Path, *, lock: Turn) -> Iterator[list[Pair]]:
+    def pairs(self, out: Path, *, lock: Turn, halted: Halted) -> Iterator[list[Pair]]:
         """Yield pairs whose first picture is A's, a few prompts at a time, as they are made.
 
         Raises:
             DataError: the folder holds another study.
         """
-        a, b = (self._made(each, out / FOLDER / side, lock) for each, side in self._sides())
+        a, b = (self._made(each, out / FOLDER / side, lock, halted) for each, side in self._sides())
         try:
-            for first, second in zip(a, b, strict=True):
+            for first, second in zip(a, b, strict=False):  # halted, one may be ahead
                 found: list[Pair] = []
                 for (p, seed), picture in first.items():
                     other = second[p, seed]
@@ -108,9 +108,11 @@ class Study:
         return list(zip((self.a, self.b), SIDES, strict=True))
 
     def _made(
-        self, opened: Opened, folder: Path, lock: Turn
+        self, opened: Opened, folder: Path, lock: Turn, halted: Halted
     ) -> Iterator[dict[tuple[int, int], Picture]]:
-        return made_pictures(opened, self.settings, self.prompts, self.seeds, folder, lock=lock)
+        return made_pictures(
+            opened, self.settings, self.prompts, self.seeds, folder, lock=lock, halted=halted
+        )
 
     def verdict(self, entries: Sequence[Entry]) -> Verdict:
         """Return the verdict of the answers that stand."""

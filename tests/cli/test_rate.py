@@ -11,6 +11,7 @@ import pytest
 
 from diffpref.cli import main
 from diffpref.rate import serve as serve_module
+from diffpref.rate.pool import Pool
 from diffpref.rate.session import Session
 from diffpref.users import load_profile
 from tests.rate.conftest import draw, lines
@@ -32,7 +33,6 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Drive], list[str]]:
             told("http://127.0.0.1:1/?token=x")
             links.append(str(bound.getsockname()))
             drive(session)
-            session.pool.stop()
             bound.close()
 
         monkeypatch.setattr(serve_module, "serve", serve)
@@ -122,6 +122,22 @@ def test_pictures_are_made_while_they_are_rated(
     } == {"samples"}
     assert {row["source"] for row in lines(tmp_path / "out")} == {"base"}
     assert not (tmp_path / "out" / "images").exists()
+
+
+def test_what_is_being_made_at_the_end_is_stopped_and_goes_on_later(
+    page: Callable[[Drive], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process that ended while its threads sample would abort."""
+    pools: list[Pool] = []
+    page(lambda session: pools.append(session.pool))
+    where = ("--out", tmp_path / "out", "--no-profile", "--steps", "2", "--limit", "60")
+    code, found, _ = run(capsys, "--generate", *where)
+    assert (code, found["votes"]) == (0, 0)
+    assert not pools[0].growing
+    made = len(list((tmp_path / "out" / "samples").glob("*.png")))
+    assert made < 60 * 4
+    page(answering("left"))
+    assert run(capsys, "--generate", *where)[1]["votes"] == 1
 
 
 def test_show_me_makes_the_best_of_many_by_the_profile(

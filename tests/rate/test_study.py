@@ -51,7 +51,7 @@ def new_study(base: Opened, other: Opened) -> Callable[..., Study]:
 
 def session_of(study: Study, out: Path) -> Session:
     pool = Pool()
-    for part in study.pairs(out, lock=Lock()):
+    for part in study.pairs(out, lock=Lock(), halted=pool.halted):
         pool.add(part)
     plan = Plan(mode="study", result=lambda entries: study.verdict(entries).plain())
     return Session(Book(out), pool, plan)

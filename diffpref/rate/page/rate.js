@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const SMALL = 128; // pictures up to this side are shown with sharp pixels
+const LONG = 70; // characters from which a prompt is set smaller
 const POLL = 700; // milliseconds between two looks at something that is being made
 
 let state = null;
@@ -128,6 +129,7 @@ async function showQuestion(question) {
       $(side).classList.toggle("small", isSmall(pictures[index]));
     });
     $("prompt").textContent = question.prompt;
+    $("prompt").classList.toggle("long", question.prompt.length > LONG);
     if (!$("wish-text").value || $("wish-text").dataset.own !== "yes") {
       $("wish-text").value = question.prompt;
     }
