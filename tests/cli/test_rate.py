@@ -48,6 +48,7 @@ def answering(*choices: str, finish: bool = False) -> Drive:
                 assert state["making"], state
             session.answer(state["question"]["nonce"], choice)
         if finish:
+            session.pool.wait()
             session.finish()
 
     return drive
