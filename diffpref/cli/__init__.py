@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "diffpref.cli.profile",
         "A person's taste from a few votes: fit, show, add, forget, mix, ask, delete.",
     ),
+    "rate": ("diffpref.cli.rate", "Say which of two pictures is better, on a page of your own."),
     "score": ("diffpref.cli.score", "Score images against their prompts."),
     "scorers": (
         "diffpref.cli.scorers",

@@ -49,13 +49,21 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         new = not self.path.exists()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        # Windows would otherwise write \r\n; elsewhere there is no such flag.
+        binary = getattr(os, "O_BINARY", 0)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)
         try:
             end = os.fstat(handle).st_size
-            torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+            torn = end > 0 and _last(handle) != b"\n"
             RealFs().write(handle, b"\n" + line if torn else line)
             os.fsync(handle)
         finally:
             os.close(handle)
         if new:
             RealFs().sync_folder(self.path.parent)
+
+
+def _last(handle: int) -> bytes:
+    """Return the last byte of a file; what is appended next still goes to its end."""
+    os.lseek(handle, -1, os.SEEK_END)
+    return os.read(handle, 1)

@@ -23,13 +23,20 @@ def test_on_one_device_nothing_moves_and_everything_works(bundle: Bundle) -> Non
 
 
 @pytest.mark.gpu
-def test_what_waits_leaves_the_device_and_comes_back_also_after_an_error(folder: Path) -> None:
+def test_what_waits_leaves_the_device_and_comes_back(folder: Path) -> None:
     bundle = load_bundle(str(folder), device="cuda")
-    with pytest.raises(RuntimeError, match="stop"), waiting(beside(bundle)):
+    with waiting(beside(bundle)):
         assert places(bundle)[0].startswith("cuda")
         assert set(places(bundle)[1:]) == {"cpu"}
         with at_hand(bundle):
             assert all(place.startswith("cuda") for place in places(bundle))
         assert set(places(bundle)[1:]) == {"cpu"}
+    assert all(place.startswith("cuda") for place in places(bundle))
+
+
+@pytest.mark.gpu
+def test_they_come_back_after_an_error_too(folder: Path) -> None:
+    bundle = load_bundle(str(folder), device="cuda")
+    with pytest.raises(RuntimeError, match="stop"), waiting(beside(bundle)):
         raise RuntimeError("stop")
     assert all(place.startswith("cuda") for place in places(bundle))
