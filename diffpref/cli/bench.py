@@ -12,12 +12,60 @@ from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.machine import gemm_gflops, processor
 from diffpref.cli.progress import progress_bars
 
-app = verb_app("How fast this machine is at what diffpref does: score.")
+app = verb_app(
+    "How fast this machine is at scoring, and how much arithmetic training is: score, flops."
+)
 
 
-@app.callback()
-def verbs() -> None:
-    """Keep `score` a word of its own although it is the only one."""
+@app.command()
+def flops(
+    methods: Annotated[
+        list[str] | None, typer.Argument(metavar="[METHOD]...", help="All when left out.")
+    ] = None,
+    *,
+    model: Annotated[
+        str, typer.Option("--model", help="sd15, sdxl, or a base; only its configs are read.")
+    ] = "sd15",
+    adapter: Annotated[str, typer.Option("--adapter", help="full or lora (rank 16).")] = "full",
+    side: Annotated[
+        int | None, typer.Option("--px", min=8, help="Pixels a side; the model's own if absent.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Count the arithmetic of a pass and of every method, on shapes: no weights, no GPU.
+
+    TFLOP per pair (or whatever a method learns from), two operations per multiply-add; norms and
+    the optimizer are left out, and so are sampling of online methods and feature networks of ncp_*.
+    """
+    from diffpref.bench.flops import ADAPTERS, TERA, method_flops, pass_flops
+    from diffpref.catalogue import METHODS, find_method
+    from diffpref.errors import UsageError, nearest
+    from diffpref.models.family import FAMILIES
+
+    if adapter not in ADAPTERS:
+        hint = nearest(adapter, list(ADAPTERS))
+        raise UsageError(f"'{adapter}' is not an adapter to count", where="--adapter", hint=hint)
+    names = methods or list(METHODS)
+    for name in names:
+        find_method(name)
+    base = FAMILIES[model].configs if model in FAMILIES else model
+    found = pass_flops(base, ADAPTERS[adapter], side)
+    counted = method_flops(found, names)
+    if json:
+        write_json({"pass": asdict(found), "methods": [asdict(each) for each in counted]})
+        return
+    write_columns(
+        [
+            ("one image", "TFLOP"),
+            ("forward", f"{found.forward / TERA:.4f}"),
+            ("backward", f"{found.backward / TERA:.4f}"),
+        ]
+    )
+    typer.echo("")
+    rows = [
+        (m.name, m.per, f"{m.without:g}", f"{m.graded:g}", f"{m.flops / TERA:.3f}") for m in counted
+    ]
+    write_columns([("method", "per", "images, no gradient", "with", "TFLOP"), *rows])
 
 
 @app.command()
