@@ -1,0 +1,1 @@
+"""Our training step beside the released script's, in one process."""
