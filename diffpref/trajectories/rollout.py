@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffpref.draws import Draws
+from diffpref.draws import Draws, generator
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule, StepCoefficients
 from diffpref.steps import State, StepPlan, predict
@@ -194,6 +194,13 @@ def noise_of(
 ) -> Float[Tensor, "b k *shape"]:
     """Return z of step `number` of a plan, of k candidates or images per prompt."""
     return draws.normal(stream(number), shape, images=k)
+
+
+def one_noise(
+    seed: int, position: int, number: int, shape: tuple[int, ...], image: int
+) -> Float[Tensor, "*shape"]:
+    """Return z of one candidate or image of one prompt: a row of `noise_of`."""
+    return torch.randn(shape, generator=generator(seed, position, stream(number), image))
 
 
 def stream(number: int) -> str:

@@ -15,6 +15,14 @@ from diffpref.steps import StepPlan
 from diffpref.trajectories.rollout import walk
 from diffpref.types import Denoiser, PreferenceBatch, PromptBatch, Reward, Unit
 
+KINDS: dict[Unit, str] = {
+    "pairs": "pairs of images",
+    "lists": "lists of images",
+    "images": "best images",
+    "unpaired": "liked and disliked images",
+}
+"""What a method learns from -> what a round's items are called."""
+
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """([b K c h w] latents, [b K] rewards) -> [b k ...] latents and scores."""
 
@@ -29,6 +37,16 @@ class CleanMaker:
     plan: StepPlan
     reward: Reward
     prompts: Prompts
+
+    counted: str = "rollout.images"
+
+    @property
+    def kind(self) -> str:
+        return KINDS[self.unit]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.kind,)
 
     def make(self, net: Denoiser, batch: PromptBatch, draws: Draws, /) -> Items:
         *_, (_, _, x_0) = walk(net, self.schedule, batch, draws, plan=self.plan, k=self.k)

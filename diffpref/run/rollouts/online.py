@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,14 @@ from diffpref.models import Bundle, make_denoiser, trainable_parameters
 from diffpref.models.ladder import visited_levels
 from diffpref.models.sample_settings import SampleSettings, image_size, images_at_once
 from diffpref.references import Reference
-from diffpref.run.rollouts.asked import Prompts
+from diffpref.run.rollouts.asked import Prompts, digest
 from diffpref.run.rollouts.clean import CleanMaker
 from diffpref.run.rollouts.makers import Maker
+from diffpref.run.rollouts.origin import origin_of
+from diffpref.run.rollouts.replay import PromptWindows, Replay
 from diffpref.run.rollouts.reward import Judge, make_reward
 from diffpref.run.rollouts.rounds import Rounds
-from diffpref.run.rollouts.source import Progress, PromptWindows, Replay, Rollouts
+from diffpref.run.rollouts.source import Progress, Rollouts
 from diffpref.run.rollouts.step_pairs import StepPairMaker
 from diffpref.run.rollouts.tally import Tally, added_up
 from diffpref.run.rollouts.walks import WalkMaker
@@ -70,8 +71,7 @@ class Online:
     @property
     def fingerprint(self) -> str:
         """Identify what is asked and who judges."""
-        told = "\n".join([*self.prompts.texts, self.reward.identity])
-        return blake2b(told.encode(), digest_size=16).hexdigest()
+        return digest([*self.prompts.texts, self.reward.identity])
 
     def sampler(self) -> tuple[Denoiser, Reference | None]:
         """Return who samples, and how it follows the policy if it is an average."""
@@ -106,9 +106,10 @@ class Online:
                 world=world,
             )
         folder = self.folder if self.config.frozen is None else Path(self.config.frozen)
+        maker = self._maker(config, objective)
         rollouts = Rollouts(
             prompts=self.prompts,
-            maker=self._maker(config, objective),
+            maker=maker,
             rounds=Rounds(folder=folder, keep=config.save.every * (config.save.keep + 1) + 1),
             sampler=sampler,
             seed=self.seed,
@@ -118,6 +119,7 @@ class Online:
             tally=self.tally,
             cost=self._cost(config, objective),
             gather=processes.gather,
+            origin=origin_of(config, self.prompts, self.plan, maker, self.reward.identity),
             rank=rank,
             world=world,
             say=self.watched.say,
