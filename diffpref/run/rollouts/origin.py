@@ -45,6 +45,7 @@ def origin_of(
         METHOD: (maker.kind, config.method.name),
         maker.counted: (maker.k, maker.k),
         "seed": (prompts.seed, prompts.seed),
+        "model.dtype": (config.model.dtype, config.model.dtype),
         "model.base": (bundle.fingerprint, bundle.source),
         "rollout.prompts": (digest(prompts.texts), rollout.prompts),
         "rollout.resolution": (f"latents of {shape}", prompts.height),
