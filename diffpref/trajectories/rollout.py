@@ -8,6 +8,7 @@ Noise is a function of (seed, position of the prompt, step, candidate), so that 
 z need not be stored.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -167,6 +168,12 @@ def walk(
         yield state, mean, x_s
         if number + 1 < len(plan.levels):
             state = state_at(_repeated(batch, k), x_s, plan, number + 1)
+
+
+def ended(steps: Iterator[tuple[State, Latents, Latents]]) -> Latents:
+    """Return the clean latents a walk ends with, none of its earlier states kept."""
+    ((_, _, x_0),) = deque(steps, maxlen=1)
+    return x_0
 
 
 def judge(

@@ -12,7 +12,7 @@ from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import StepPlan
-from diffpref.trajectories.rollout import walk
+from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import Denoiser, PreferenceBatch, PromptBatch, Reward, Unit
 
 KINDS: dict[Unit, str] = {
@@ -49,7 +49,7 @@ class CleanMaker:
         return (self.kind,)
 
     def make(self, net: Denoiser, batch: PromptBatch, draws: Draws, /) -> Items:
-        *_, (_, _, x_0) = walk(net, self.schedule, batch, draws, plan=self.plan, k=self.k)
+        x_0 = ended(walk(net, self.schedule, batch, draws, plan=self.plan, k=self.k))
         asked = tuple(prompt for prompt in batch.prompts for _ in range(self.k))
         reward = self.reward(x_0, None, asked).view(-1, self.k).cpu()
         latents = x_0.view(-1, self.k, *x_0.shape[1:]).cpu()

@@ -34,7 +34,7 @@ from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.train.processes import Processes
-from diffpref.trajectories.rollout import walk
+from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import AnyObjective, Denoiser
 from diffpref.walk_objective import GradedWalks, PairedWalks
 
@@ -131,6 +131,7 @@ class Online:
         """Return the rows of the networks that learning from one item takes."""
         rows = rows_per_step(self.config, config.method.name, objective) // self.config.per_step
         passes = 3 + (config.reference.kind != "none")  # a backward counts as two forwards
+        passes += config.loop.micro_batches > 1  # the loss is known first, see `accumulate`
         old = config.method.name == "nft"
         guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
         return rows * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
@@ -239,8 +240,7 @@ def _standardised(
         batch = prompts.batch(positions)
         states = walk(net, bundle.schedule, batch, Draws(prompts.seed, positions), plan=plan)
         if middle is None:
-            *_, (_, _, x) = states
-            t = None
+            x, t = ended(states), None
         else:
             state, _, _ = next(islice(states, middle, None))
             x, t = state.x_t, state.t
