@@ -82,7 +82,7 @@ def made(bundle: Bundle, folder: Path, *, kind: str, steps: int, prompts: int) -
         passes=1,
         at_once=2,
         tally=Tally(),
-        cost=1,
+        cost=lambda items: items,
         gather=lambda tensor: tensor,
     )
     gc.collect()

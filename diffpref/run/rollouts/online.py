@@ -117,7 +117,7 @@ class Online:
             passes=self.config.passes,
             at_once=self.at_once,
             tally=self.tally,
-            cost=self._cost(config, objective),
+            cost=partial(self._cost, config, objective, world),
             gather=processes.gather,
             origin=origin_of(config, self.prompts, self.plan, maker, self.reward.identity),
             rank=rank,
@@ -127,14 +127,16 @@ class Online:
         )
         return rollouts if self.config.frozen is None else Replay(rollouts=rollouts)
 
-    def _cost(self, config: RunConfig, objective: AnyObjective) -> int:
-        """Return the rows of the networks that learning from one item takes."""
-        rows = rows_per_step(self.config, config.method.name, objective) // self.config.per_step
+    def _cost(self, config: RunConfig, objective: AnyObjective, world: int, items: int) -> int:
+        """Return the rows of the networks that a process's items of one step take."""
+        rows = rows_per_step(self.config, config.method.name, objective)
+        mine = items * (rows // self.config.per_step)
+        at_once = max(1, rows // world // config.loop.micro_batches)
         passes = 3 + (config.reference.kind != "none")  # a backward counts as two forwards
-        passes += config.loop.micro_batches > 1  # the loss is known first, see `accumulate`
+        passes += mine > at_once  # the loss is known first, see `accumulate`
         old = config.method.name == "nft"
         guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
-        return rows * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
+        return mine * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
 
     def _check_push(self, objective: StepObjective) -> None:
         if objective.branching.push and not self.reward.differentiable:

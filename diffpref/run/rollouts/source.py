@@ -48,7 +48,7 @@ class Rollouts:
         per_step: items of one optimizer step over all processes.
         passes: how often a round's items are learned from.
         at_once: prompts sampled together.
-        tally: counts. cost: rows of the networks that learning from one item takes.
+        tally: counts. cost: rows of the networks that learning from so many items at once takes.
         gather: concatenates a tensor over processes.
         origin: how rounds are made, told in each.
         rank, world: this process and how many there are.
@@ -64,7 +64,7 @@ class Rollouts:
     passes: int
     at_once: int
     tally: Tally
-    cost: int
+    cost: Callable[[int], int]
     gather: Callable[[Tensor], Tensor]
     origin: Origin = field(default_factory=dict[str, Fact])
     rank: int = 0
@@ -95,7 +95,7 @@ class Rollouts:
             if empty == EMPTY_ROUNDS:
                 raise self._nothing()
             while step < made.first + made.windows:
-                self.tally.learning += self.cost * len(self._share(made, step))
+                self.tally.learning += self.cost(len(self._share(made, step)))
                 yield self.window(made, step)
                 step += 1
             made, number = None, number + 1
@@ -198,7 +198,7 @@ class Rollouts:
         if self.rank == 0:  # counts are added up over processes
             self.tally.restore(made.about)
         for step in range(made.first, min(first, made.first + made.windows)):
-            self.tally.learning += self.cost * len(self._share(made, step))
+            self.tally.learning += self.cost(len(self._share(made, step)))
         self._latest.update({k: v for k, v in made.about.items() if k.startswith("rollout/")})
 
     def _nothing(self) -> DataError:
