@@ -41,11 +41,19 @@ def inspect(
 ) -> None:
     """Read every row and image as a run would, and say what it would keep.
 
+    Of the rollouts/ folder of an online run: what was sampled, at which t, with which gaps.
+
     Exits with 4 when no row could be used.
     """
     from diffpref.data.inspect import inspect_source
-    from diffpref.data.readers import open_records
+    from diffpref.data.readers import holds_rounds, open_records
 
+    if holds_rounds(source):
+        from diffpref.cli.data_rounds import inspect_rounds
+
+        if not inspect_rounds(source, json=json):
+            raise typer.Exit(BAD_DATA)
+        return
     opened = open_records(source, format=format, split=split)
     filters = _filters(ties, absolute_winners, generator, min_side, max_pairs)
     overlong = None if base is None else _load(base).text.overlong
@@ -146,6 +154,24 @@ def _keep_points(name: str, changes: list[str], json: bool) -> None:
     else:
         typer.echo(f"{done['draws_per_row']} points per row are kept in {folder}")
         typer.echo(f"use them: diffpref train {name} {' '.join(changes)} data.recall=true")
+
+
+@app.command()
+def export(
+    source: options.RoundsFolder,
+    out: options.OutFolder,
+    *,
+    base: options.BaseOfRounds = None,
+    device: options.Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Write the images that an online run sampled and judged as a data set: metadata.jsonl, PNGs.
+
+    For rounds of methods on whole images (online_dpo, nft, ...); any offline run learns from OUT.
+    """
+    from diffpref.cli.data_rounds import export_rounds
+
+    export_rounds(str(source), out, base=base, device=device, json=json)
 
 
 @app.command()

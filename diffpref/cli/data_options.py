@@ -9,7 +9,7 @@ Source = Annotated[
     str,
     typer.Argument(
         help="A .jsonl file or its folder, Pick-a-Pic parquet, winner/ and loser/ folders, "
-        "builtin:pairs, or a Hugging Face data set (owner/name)."
+        "builtin:pairs, a Hugging Face data set (owner/name), or the rollouts/ of an online run."
     ),
 ]
 MaybeSource = Annotated[str | None, typer.Argument(help="What to encode; see `data inspect`.")]
@@ -64,6 +64,11 @@ MaxGb = Annotated[
     typer.Option("--max-gb", min=0, help="Prune, and forget the oldest data sets above this size."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
+RoundsFolder = Annotated[Path, typer.Argument(help="The rollouts/ folder of an online run.")]
+OutFolder = Annotated[Path, typer.Argument(help="A new folder.")]
+BaseOfRounds = Annotated[
+    str | None, typer.Option("--base", help="The model that decodes; the run's own if absent.")
+]
 Folder = Annotated[Path, typer.Argument(help="The cache folder.")]
 Inversion = Annotated[
     str | None,

@@ -25,6 +25,7 @@ from diffpref.run.fsdp import shard_policy
 from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf_of
 from diffpref.run.references import make_reference
 from diffpref.run.rollouts.online import Online, rows_per_step
+from diffpref.run.rollouts.tally import Tally
 from diffpref.run.users import make_users
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
@@ -150,8 +151,7 @@ def assemble_online(
         config, accelerator, bundle, objective, reference, old=sampler, shards=None
     )
     if find_method(method.name).data == "prompts":
-        counted = online.tally.learned(learner.nets.policy)
-        learner = replace(learner, nets=learner.nets._replace(policy=counted))
+        learner = replace(learner, nets=_counted(learner.nets, online.tally))
     rows = rows_per_step(online.config, method.name, objective) // processes.num_processes
     return Assembled(
         config=config,
@@ -164,6 +164,12 @@ def assemble_online(
         identity=identity_of(config, bundle, online.fingerprint, accelerator),
         online=online,
     )
+
+
+def _counted(nets: Nets, tally: Tally) -> Nets:
+    """Return the networks of a method that samples while it learns, the rows of all counted."""
+    reference = None if nets.reference is None else tally.learned(nets.reference)
+    return nets._replace(policy=tally.learned(nets.policy), reference=reference)
 
 
 def check_rows(config: RunConfig, cache: Cache) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 BINS = 10
 """Equal bins of the timestep."""
 
-BINNED = ("margin", "implicit_accuracy", "winner_drift", "loser_drift")
+BINNED = ("margin", "implicit_accuracy", "winner_drift", "loser_drift", "step_kl", "gap")
 ACCURACY_DECAY = 0.98
 """Per optimizer step, of the running implicit accuracy."""
 

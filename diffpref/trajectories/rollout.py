@@ -8,6 +8,7 @@ Noise is a function of (seed, position of the prompt, step, candidate), so that 
 z need not be stored.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffpref.draws import Draws
+from diffpref.draws import Draws, generator
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule, StepCoefficients
 from diffpref.steps import State, StepPlan, predict
@@ -169,6 +170,12 @@ def walk(
             state = state_at(_repeated(batch, k), x_s, plan, number + 1)
 
 
+def ended(steps: Iterator[tuple[State, Latents, Latents]]) -> Latents:
+    """Return the clean latents a walk ends with, none of its earlier states kept."""
+    ((_, _, x_0),) = deque(steps, maxlen=1)
+    return x_0
+
+
 def judge(
     schedule: NoiseSchedule,
     reward: Reward,
@@ -194,6 +201,13 @@ def noise_of(
 ) -> Float[Tensor, "b k *shape"]:
     """Return z of step `number` of a plan, of k candidates or images per prompt."""
     return draws.normal(stream(number), shape, images=k)
+
+
+def one_noise(
+    seed: int, position: int, number: int, shape: tuple[int, ...], image: int
+) -> Float[Tensor, "*shape"]:
+    """Return z of one candidate or image of one prompt: a row of `noise_of`."""
+    return torch.randn(shape, generator=generator(seed, position, stream(number), image))
 
 
 def stream(number: int) -> str:

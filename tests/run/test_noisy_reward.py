@@ -162,6 +162,11 @@ def test_online_methods_learn_from_it_without_decoding(
     assert all(line["grad_norm"] > 0 for line in told)
     assert told[-1]["calls/reward"] > 0
     assert told[-1]["calls/vae"] == 0
+    prompts, steps, k, guided = 2, 4, 2, 2
+    judged = steps - 1 - {"lpo": 0, "tailorpo": 1}[method]
+    assert told[0]["calls/reward"] == prompts * judged * k
+    # a candidate is judged as it is: the network is asked once a step, not once a candidate
+    assert told[0]["calls/unet"] == prompts * guided * steps
     moved = final(tmp_path / "run")
     assert any(bool(value.abs().max() > 0) for name, value in moved.items() if "lora_B" in name)
 

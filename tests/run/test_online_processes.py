@@ -91,6 +91,11 @@ def _rounds(run: Path) -> list[Round]:
 class Numbered:
     """A maker whose items are numbers: three of every prompt, each with a gap of its own."""
 
+    kind = "numbers"
+    reads = ("numbers",)
+    k = 3
+    counted = "numbers"
+
     def make(self, net: Any, batch: Any, draws: Draws, /) -> dict[str, torch.Tensor]:
         del net, batch
         asked = draws.positions.repeat(3)  # by step, then prompt, as rollouts come
@@ -145,7 +150,7 @@ def _windows(
         passes=passes,
         at_once=at_once,
         tally=Tally(),
-        cost=1,
+        cost=lambda items: items,
         gather=gather,
         rank=rank,
         world=world,

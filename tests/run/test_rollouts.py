@@ -1,6 +1,7 @@
 """Online runs: every method trains, resumes inside a round exactly, and says when it cannot."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from diffpref.config import RunConfig
 from diffpref.errors import CheckpointError, ConfigError, DataError
 from diffpref.run.execute import Watch, execute
 from diffpref.run.rollouts.rounds import Rounds
+from diffpref.users.prior_file import find_prior
+from diffpref.users.profile import null_profile
+from diffpref.users.profile_file import save_profile
 from tests.models.conftest import write_sdxl
 from tests.run.online import METHODS
 from tests.run.test_resume import Killed, assert_same, final, kill_at, lines
@@ -180,3 +184,36 @@ def test_the_rewards_zero_and_unit_are_the_untrained_policys(online: Make, tmp_p
 def test_more_steps_than_the_schedule_has_are_refused(online: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rollout\.steps: 1001 steps are not possible"):
         execute(online(rollout__steps=1001), tmp_path / "run")
+
+
+def test_a_persons_profile_is_a_reward_and_the_opposite_taste_ranks_the_other_way(
+    online: Make, tmp_path: Path
+) -> None:
+    prior = find_prior("bt-world")
+    nobody = null_profile(prior)
+    mean = torch.linspace(-1, 1, len(nobody.belief.mean)).float().double()
+    items: list[dict[str, torch.Tensor]] = []
+    for name, sign in (("one", 1), ("other", -1)):
+        path = tmp_path / f"{name}.profile"
+        save_profile(path, replace(nobody, belief=replace(nobody.belief, mean=sign * mean)))
+        changes = {"reward__scorer": f"profile:{path}", "reward__standardise": 0}
+        execute(online("plackett_luce", **changes), tmp_path / name)
+        assert all(line["grad_norm"] > 0 for line in lines(tmp_path / name))
+        items.append(dict(_rounds(tmp_path / name)[0].items))
+    one, other = items
+    assert torch.equal(one["latents"], other["latents"])
+    assert float(one["gap"].min()) > 0
+    assert torch.allclose(one["score"], -other["score"], atol=1e-5)
+
+
+def test_step_pairs_learn_from_a_persons_profile_and_its_gradient(
+    online: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "me.profile"
+    profile = null_profile(find_prior("bt-world"))
+    mean = torch.linspace(-1, 1, len(profile.belief.mean)).float().double()
+    save_profile(path, replace(profile, belief=replace(profile.belief, mean=mean)))
+    execute(online("tailorpo-g", reward__scorer=f"profile:{path}"), tmp_path / "run")
+    told = lines(tmp_path / "run")
+    assert len(told) == 3
+    assert all(line["grad_norm"] > 0 and line["rollout/gap"] > 0 for line in told)

@@ -64,6 +64,14 @@ def open_records(source: str, *, format: str | None = None, split: str = "train"
     return RecordSource(name=source, source=place, format=name, split=split, reader=_reader(name))
 
 
+def holds_rounds(source: str) -> bool:
+    """Say whether a path is a folder of an online run's rounds, which are no records."""
+    try:
+        return any(Path(source).glob("round-*.safetensors"))
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
 def _recognise(source: str, place: str) -> str:
     fitting = [name for name, reader in READERS.items() if reader.knows(place)]
     if len(fitting) == 1:
@@ -76,6 +84,13 @@ def _recognise(source: str, place: str) -> str:
         )
     if not lexists(place):
         raise DataError("there is no such file or folder", where=source, hint=_neighbours(place))
+    if holds_rounds(place):
+        raise DataError(
+            "holds rounds of an online run, which a data set is made of first",
+            where=source,
+            hint=f"diffpref data export {source} OUT, then data.source=OUT; or learn from the "
+            "rounds themselves by rollout.frozen",
+        )
     tried = "\n  ".join(f"{name}: {reader.summary}" for name, reader in READERS.items())
     raise DataError(
         "holds no preference data in a known format", where=source, hint=f"tried\n  {tried}"

@@ -1,7 +1,9 @@
 """The prompts of a rollout: which ones a round asks, and what the networks are told of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 
 import torch
 from jaxtyping import Int
@@ -12,6 +14,11 @@ from diffpref.models import Bundle
 from diffpref.types import Conditioning, PromptBatch
 
 NOISE = "rollout/noise"
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Return what tells these texts from others."""
+    return blake2b("\n".join(texts).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

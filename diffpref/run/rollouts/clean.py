@@ -12,8 +12,16 @@ from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import StepPlan
-from diffpref.trajectories.rollout import walk
+from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import Denoiser, PreferenceBatch, PromptBatch, Reward, Unit
+
+KINDS: dict[Unit, str] = {
+    "pairs": "pairs of images",
+    "lists": "lists of images",
+    "images": "best images",
+    "unpaired": "liked and disliked images",
+}
+"""What a method learns from -> what a round's items are called."""
 
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """([b K c h w] latents, [b K] rewards) -> [b k ...] latents and scores."""
@@ -30,8 +38,18 @@ class CleanMaker:
     reward: Reward
     prompts: Prompts
 
+    counted: str = "rollout.images"
+
+    @property
+    def kind(self) -> str:
+        return KINDS[self.unit]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.kind,)
+
     def make(self, net: Denoiser, batch: PromptBatch, draws: Draws, /) -> Items:
-        *_, (_, _, x_0) = walk(net, self.schedule, batch, draws, plan=self.plan, k=self.k)
+        x_0 = ended(walk(net, self.schedule, batch, draws, plan=self.plan, k=self.k))
         asked = tuple(prompt for prompt in batch.prompts for _ in range(self.k))
         reward = self.reward(x_0, None, asked).view(-1, self.k).cpu()
         latents = x_0.view(-1, self.k, *x_0.shape[1:]).cpu()

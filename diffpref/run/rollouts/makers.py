@@ -21,7 +21,21 @@ class Maker(Protocol):
     make: sample the prompts' share of a round, equally many items of every prompt. chosen: which
     items of a whole round are worth learning from.
     window: items with the positions that key their draws -> what an objective takes.
+    kind: what an item is; reads: kinds `window` understands. k: candidates or images of a prompt,
+    counted: the field of the configuration that says how many.
     """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    def k(self) -> int: ...
+
+    @property
+    def counted(self) -> str: ...
 
     def make(self, net: Denoiser, batch: PromptBatch, draws: Draws, /) -> Items: ...
 

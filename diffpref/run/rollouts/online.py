@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,21 @@ from diffpref.models import Bundle, make_denoiser, trainable_parameters
 from diffpref.models.ladder import visited_levels
 from diffpref.models.sample_settings import SampleSettings, image_size, images_at_once
 from diffpref.references import Reference
-from diffpref.run.rollouts.asked import Prompts
+from diffpref.run.rollouts.asked import Prompts, digest
 from diffpref.run.rollouts.clean import CleanMaker
 from diffpref.run.rollouts.makers import Maker
+from diffpref.run.rollouts.origin import origin_of
+from diffpref.run.rollouts.replay import PromptWindows, Replay
 from diffpref.run.rollouts.reward import Judge, make_reward
 from diffpref.run.rollouts.rounds import Rounds
-from diffpref.run.rollouts.source import Progress, PromptWindows, Replay, Rollouts
+from diffpref.run.rollouts.source import Progress, Rollouts
 from diffpref.run.rollouts.step_pairs import StepPairMaker
 from diffpref.run.rollouts.tally import Tally, added_up
 from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.train.processes import Processes
-from diffpref.trajectories.rollout import walk
+from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import AnyObjective, Denoiser
 from diffpref.walk_objective import GradedWalks, PairedWalks
 
@@ -70,8 +71,7 @@ class Online:
     @property
     def fingerprint(self) -> str:
         """Identify what is asked and who judges."""
-        told = "\n".join([*self.prompts.texts, self.reward.identity])
-        return blake2b(told.encode(), digest_size=16).hexdigest()
+        return digest([*self.prompts.texts, self.reward.identity])
 
     def sampler(self) -> tuple[Denoiser, Reference | None]:
         """Return who samples, and how it follows the policy if it is an average."""
@@ -106,9 +106,10 @@ class Online:
                 world=world,
             )
         folder = self.folder if self.config.frozen is None else Path(self.config.frozen)
+        maker = self._maker(config, objective)
         rollouts = Rollouts(
             prompts=self.prompts,
-            maker=self._maker(config, objective),
+            maker=maker,
             rounds=Rounds(folder=folder, keep=config.save.every * (config.save.keep + 1) + 1),
             sampler=sampler,
             seed=self.seed,
@@ -116,8 +117,9 @@ class Online:
             passes=self.config.passes,
             at_once=self.at_once,
             tally=self.tally,
-            cost=self._cost(config, objective),
+            cost=partial(self._cost, config, objective, world),
             gather=processes.gather,
+            origin=origin_of(config, self.prompts, self.plan, maker, self.reward.identity),
             rank=rank,
             world=world,
             say=self.watched.say,
@@ -125,13 +127,16 @@ class Online:
         )
         return rollouts if self.config.frozen is None else Replay(rollouts=rollouts)
 
-    def _cost(self, config: RunConfig, objective: AnyObjective) -> int:
-        """Return the rows of the networks that learning from one item takes."""
-        rows = rows_per_step(self.config, config.method.name, objective) // self.config.per_step
+    def _cost(self, config: RunConfig, objective: AnyObjective, world: int, items: int) -> int:
+        """Return the rows of the networks that a process's items of one step take."""
+        rows = rows_per_step(self.config, config.method.name, objective)
+        mine = items * (rows // self.config.per_step)
+        at_once = max(1, rows // world // config.loop.micro_batches)
         passes = 3 + (config.reference.kind != "none")  # a backward counts as two forwards
+        passes += mine > at_once  # the loss is known first, see `accumulate`
         old = config.method.name == "nft"
         guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
-        return rows * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
+        return mine * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
 
     def _check_push(self, objective: StepObjective) -> None:
         if objective.branching.push and not self.reward.differentiable:
@@ -237,8 +242,7 @@ def _standardised(
         batch = prompts.batch(positions)
         states = walk(net, bundle.schedule, batch, Draws(prompts.seed, positions), plan=plan)
         if middle is None:
-            *_, (_, _, x) = states
-            t = None
+            x, t = ended(states), None
         else:
             state, _, _ = next(islice(states, middle, None))
             x, t = state.x_t, state.t

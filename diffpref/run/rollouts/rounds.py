@@ -1,7 +1,7 @@
 """Rounds of rollouts on disk: written whole, so that a run resumes in the middle of one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json import dumps, loads
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from diffpref.errors import CheckpointError
 from diffpref.io import save_tensors
+from diffpref.run.rollouts.origin import Fact, Origin, parsed, plain
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Round:
         windows: optimizer steps it feeds; 0 if nothing passed.
         items: tensors of equal length, one row per item.
         about: what it was like, and the counts when it was made.
+        origin: how it was made.
+        texts: prompts by the position that the items' `asked` tells.
     """
 
     number: int
@@ -31,6 +34,8 @@ class Round:
     windows: int
     items: Mapping[str, Tensor]
     about: Mapping[str, float]
+    origin: Origin = field(default_factory=dict[str, Fact])
+    texts: Mapping[int, str] = field(default_factory=dict[int, str])
 
     def __len__(self) -> int:
         return len(next(iter(self.items.values()))) if self.items else 0
@@ -38,13 +43,19 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """A folder of rounds, one file each, the newest `keep` kept. One process writes, all read."""
+    """A folder of rounds, one file each. One process writes, all read.
+
+    Attributes:
+        folder: where.
+        keep: optimizer steps before the newest round that a run may resume from; rounds that end
+            before those are dropped.
+    """
 
     folder: Path
     keep: int
 
     def save(self, made: Round) -> None:
-        """Write a round durably and drop the oldest.
+        """Write a round durably and drop those no checkpoint resumes from any more.
 
         Raises:
             DiskError: it cannot be written; nothing else is lost.
@@ -55,9 +66,14 @@ class Rounds:
             "first": str(made.first),
             "windows": str(made.windows),
             "about": dumps(dict(made.about)),
+            "origin": dumps(plain(made.origin)),
+            "texts": dumps({str(place): text for place, text in made.texts.items()}),
         }
         save_tensors(self._path(made.number), made.items, told)
-        for number in self.numbers()[: -self.keep]:
+        for number in self.numbers():
+            first, windows = self._steps(number)
+            if first + windows >= made.first - self.keep:
+                break
             self._path(number).unlink()
 
     def numbers(self) -> list[int]:
@@ -83,27 +99,35 @@ class Rounds:
                 windows=int(told["windows"]),
                 items=items,
                 about=loads(told["about"]),
+                origin=parsed(loads(told.get("origin", "{}"))),
+                texts={int(p): str(t) for p, t in loads(told.get("texts", "{}")).items()},
             )
         except Exception as error:
-            raise CheckpointError(
-                "this round of rollouts is damaged",
-                where=str(path),
-                hint="delete it and resume from an older checkpoint",
-            ) from error
+            raise _damaged(path) from error
+
+    def _steps(self, number: int) -> tuple[int, int]:
+        """Return a round's first step and how many it feeds, without its tensors."""
+        path = self._path(number)
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = file.metadata()
+            return int(told["first"]), int(told["windows"])
+        except Exception as error:
+            raise _damaged(path) from error
 
     def forget(self, step: int) -> None:
         """Remove rounds that begin at this step or later: the policy makes them anew, and alike."""
         for number in reversed(self.numbers()):
-            if self.read(number).first < step:
+            if self._steps(number)[0] < step:
                 break
             self._path(number).unlink()
 
     def holding(self, step: int) -> Round | None:
         """Return the round whose windows include this step but do not begin with it."""
         for number in reversed(self.numbers()):
-            made = self.read(number)
-            if made.first < step < made.first + made.windows:
-                return made
+            first, windows = self._steps(number)
+            if first < step < first + windows:
+                return self.read(number)
         return None
 
     def before(self, step: int) -> Round | None:
@@ -132,3 +156,11 @@ class Rounds:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"round-{number:06d}.safetensors"
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        "this round of rollouts is damaged",
+        where=str(path),
+        hint="delete it and resume from an older checkpoint",
+    )

@@ -1,8 +1,7 @@
 """The `Source` of an online run: a round of rollouts, the windows it gives, the next round."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import dataclass, field
 from math import ceil, gcd
 from typing import Any
 
@@ -10,13 +9,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from diffpref.draws import Draws, permutation
+from diffpref.draws import Draws
 from diffpref.errors import DataError
 from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items, Maker, joined
+from diffpref.run.rollouts.mixing import mixed
+from diffpref.run.rollouts.origin import Fact, Origin
 from diffpref.run.rollouts.rounds import Round, Rounds
 from diffpref.run.rollouts.tally import Tally
-from diffpref.types import Denoiser, Nets, PromptBatch
+from diffpref.types import Denoiser, Nets
 
 EMPTY_ROUNDS = 5
 """Rounds in a row that may give nothing before the run stops."""
@@ -47,8 +48,9 @@ class Rollouts:
         per_step: items of one optimizer step over all processes.
         passes: how often a round's items are learned from.
         at_once: prompts sampled together.
-        tally: counts. cost: rows of the networks that learning from one item takes.
+        tally: counts. cost: rows of the networks that learning from so many items at once takes.
         gather: concatenates a tensor over processes.
+        origin: how rounds are made, told in each.
         rank, world: this process and how many there are.
         say: told a sentence. progress: told while a round is sampled.
     """
@@ -62,8 +64,9 @@ class Rollouts:
     passes: int
     at_once: int
     tally: Tally
-    cost: int
+    cost: Callable[[int], int]
     gather: Callable[[Tensor], Tensor]
+    origin: Origin = field(default_factory=dict[str, Fact])
     rank: int = 0
     world: int = 1
     say: Callable[[str], None] = _silent
@@ -92,7 +95,7 @@ class Rollouts:
             if empty == EMPTY_ROUNDS:
                 raise self._nothing()
             while step < made.first + made.windows:
-                self.tally.learning += self.cost * len(self._share(made, step))
+                self.tally.learning += self.cost(len(self._share(made, step)))
                 yield self.window(made, step)
                 step += 1
             made, number = None, number + 1
@@ -110,12 +113,26 @@ class Rollouts:
         self._note(items, chosen)
         kept = {name: tensor[chosen] for name, tensor in items.items()}
         windows = self.windows(len(chosen))
-        made = Round(number=number, first=step, windows=windows, items=kept, about=self.report())
+        made = Round(
+            number=number,
+            first=step,
+            windows=windows,
+            items=kept,
+            about=self.report(),
+            origin=self.origin,
+            texts=self._texts(number),
+        )
         if not made.windows:
             self.say(f"round {number}: no items passed the filter; sampling anew")
         if self.rank == 0:
             self.rounds.save(made)
         return made
+
+    def _texts(self, number: int) -> dict[int, str]:
+        """Return the prompts of a round by their positions, on all processes."""
+        positions = self.prompts.of_round(number, rank=0, world=1)
+        asked = self.prompts.indices(positions)
+        return {int(p): self.prompts.texts[i] for p, i in zip(positions, asked, strict=True)}
 
     def _everyones(self, mine: Items) -> Items:
         """Return the items of all processes, by prompt; a prompt's own stay in their order."""
@@ -147,10 +164,11 @@ class Rollouts:
         """Return which items of its round a step learns from on this process.
 
         Steps take `per_step` items, so a round's last step may meet some once more or leave some
-        out; a round of fewer is one smaller step.
+        out; a round of fewer is one smaller step. The timesteps of every step are mixed as they
+        are in the whole round, see `mixed`.
         """
         turns = range(made.number * self.passes, (made.number + 1) * self.passes)
-        order = torch.cat([permutation(self.seed, turn, len(made)) for turn in turns])
+        order = torch.cat([mixed(self.seed, turn, made.items) for turn in turns])
         start = (step - made.first) * self._size(made)
         return order[(self._places(made) + start) % len(order)]
 
@@ -180,7 +198,7 @@ class Rollouts:
         if self.rank == 0:  # counts are added up over processes
             self.tally.restore(made.about)
         for step in range(made.first, min(first, made.first + made.windows)):
-            self.tally.learning += self.cost * len(self._share(made, step))
+            self.tally.learning += self.cost(len(self._share(made, step)))
         self._latest.update({k: v for k, v in made.about.items() if k.startswith("rollout/")})
 
     def _nothing(self) -> DataError:
@@ -190,64 +208,3 @@ class Rollouts:
             hint="lower method.min_gap where the method has one, or choose a reward that tells the "
             "policy's images apart",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replay:
-    """The `Source` of a run on an earlier run's rounds: their windows in turn, again and again."""
-
-    rollouts: Rollouts
-
-    def __call__(self, nets: Nets, first: int) -> Iterator[Any]:
-        """Yield this process's part of every window from step `first` on, for ever.
-
-        Raises:
-            DataError: the folder holds no rounds with items.
-        """
-        del nets
-        rounds = self.rollouts.rounds
-        places = [
-            (number, place)
-            for number in rounds.numbers()
-            for place in range(self.rollouts.windows(len(rounds.read(number))))
-        ]
-        if not places:
-            raise DataError(
-                "holds no rounds to learn from",
-                where=f"rollout.frozen: {rounds.folder}",
-                hint="give the rollouts/ folder of an online run",
-            )
-        for step in count(first):
-            number, place = places[step % len(places)]
-            made = replace(rounds.read(number), first=step - place)
-            yield self.rollouts.window(made, step)
-
-    def report(self) -> Mapping[str, float]:
-        """Return the counts of this run: nothing is sampled."""
-        return self.rollouts.report()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptWindows:
-    """The `Source` of methods that sample while they learn: nothing but prompts.
-
-    The prompt at place i of step s has the position s x per_step + i.
-    """
-
-    prompts: Prompts
-    per_step: int
-    tally: Tally
-    rank: int = 0
-    world: int = 1
-
-    def __call__(self, nets: Nets, first: int) -> Iterator[PromptBatch]:
-        """Yield this process's prompts of every step from `first` on, for ever."""
-        del nets
-        for step in count(first):
-            start = step * self.per_step
-            places = torch.arange(start + self.rank, start + self.per_step, self.world)
-            yield self.prompts.batch(places)
-
-    def report(self) -> Mapping[str, float]:
-        """Return the counts since this process began: nothing is kept of earlier ones."""
-        return self.tally.report()

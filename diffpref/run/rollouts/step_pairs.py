@@ -13,8 +13,11 @@ from diffpref.schedule import NoiseSchedule
 from diffpref.step_objective import Branching
 from diffpref.steps import State, StepPairs, StepPlan
 from diffpref.trajectories.displace import displacement
-from diffpref.trajectories.rollout import Branch, branched, noise_of
+from diffpref.trajectories.rollout import Branch, branched, one_noise
 from diffpref.types import Denoiser, PromptBatch, Reward
+
+STEPS = "pairs of steps"
+STEPS_AND_MEANS = "pairs of steps and their means"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,21 @@ class StepPairMaker:
     plan: StepPlan
     reward: Reward
     prompts: Prompts
+
+    counted: str = "method.k"
+
+    @property
+    def kind(self) -> str:
+        return STEPS_AND_MEANS if self.clamped else STEPS
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Return the kinds: whoever does not clamp needs no means."""
+        return (STEPS_AND_MEANS,) if self.clamped else (STEPS, STEPS_AND_MEANS)
+
+    @property
+    def k(self) -> int:
+        return self.branching.k
 
     def make(self, net: Denoiser, batch: PromptBatch, draws: Draws, /) -> Items:
         how = self.branching
@@ -113,12 +131,9 @@ class StepPairMaker:
         """Draw again the noise of each pair's winner or loser."""
         numbers = {t: number for number, (t, _) in enumerate(self.plan.levels)}
         rows = [
-            noise_of(
-                Draws(self.prompts.seed, asked[None]),
-                numbers[int(t)],
-                self.prompts.shape,
-                self.branching.k,
-            )[0, int(chosen)]
+            one_noise(
+                self.prompts.seed, int(asked), numbers[int(t)], self.prompts.shape, int(chosen)
+            )
             for asked, t, chosen in zip(items["asked"], items["t"], items[name], strict=True)
         ]
         return torch.stack(rows)
