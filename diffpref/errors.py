@@ -81,9 +81,23 @@ class Preempted(DiffprefError):  # noqa: N818  (a state of the run, not a fault)
     exit_code = 75
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the closest known choice and lists all of them."""
+LISTED = 8
+"""Names listed where none is close."""
+
+
+def nearest(name: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
+    """Return a sentence that names the closest known choices, or some of all where none is close.
+
+    Args:
+        name: what the user wrote.
+        known: what exists.
+        listed_by: the command that lists all of it.
+    """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    listing = "known: " + ", ".join(names)
-    return f"did you mean '{close[0]}'? {listing}" if close else listing
+    close = get_close_matches(name, names, n=4, cutoff=0.5)
+    if close:
+        others = f" or {', '.join(close[1:])}" if close[1:] else ""
+        return f"did you mean '{close[0]}'{others}?"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    listing = f"known: {', '.join(names[:LISTED])}{more}"
+    return f"{listing}; `{listed_by}` lists them all" if listed_by and more else listing
