@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class DiffprefError(Exception):
@@ -101,3 +105,29 @@ def nearest(name: str, known: Iterable[str], *, listed_by: str | None = None) ->
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     listing = f"known: {', '.join(names[:LISTED])}{more}"
     return f"{listing}; `{listed_by}` lists them all" if listed_by and more else listing
+
+
+def why(error: Exception) -> str:
+    """Return what an error says, without the number and path the system adds to it."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def mistaken_value(
+    error: "ErrorDetails", where: str, *, shown: object = None, hint: str | None = None
+) -> ConfigError:
+    """Return the error of a value that is not of its field's kind.
+
+    Args:
+        error: of pydantic.
+        where: the config key.
+        shown: the whole value, if pydantic's is a part of it.
+        hint: what to do, for other mistakes than a wrong choice.
+    """
+    value = error["input"] if shown is None else shown
+    if error["type"] in ("literal_error", "enum"):
+        choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+        known = [choice.strip(" '") for choice in choices.split(",")]
+        near = nearest(str(value), known)
+        return ConfigError(f"{value!r} is not a choice", where=where, hint=near)
+    advice = hint or f"change {where}, or leave it out for its default"
+    return ConfigError(f"{value!r}: {error['msg']}", where=where, hint=advice)

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from diffpref.assets import find_config
 from diffpref.config.fits import check_fits
 from diffpref.config.schema import RunConfig
-from diffpref.errors import ConfigError, UsageError, nearest
+from diffpref.errors import ConfigError, UsageError, mistaken_value, nearest
 from diffpref.io.yaml_text import load_yaml, load_yaml_lines
 
 Tree = dict[str, Any]
@@ -98,12 +98,7 @@ def _explained(
         return ConfigError("there is no such key", where=where, hint=_meant(path, error["input"]))
     if error["type"] == "missing":
         return ConfigError("this key is required", where=where, hint=hint)
-    if error["type"] in ("literal_error", "enum"):
-        choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
-        known = [choice.strip(" '") for choice in choices.split(",")]
-        hint = nearest(str(error["input"]), known)
-        return ConfigError(f"{error['input']!r} is not a choice", where=where, hint=hint)
-    return ConfigError(f"{error['input']!r}: {error['msg']}", where=where, hint=hint)
+    return mistaken_value(error, where, hint=hint)
 
 
 def _place(path: Sequence[str], name: str, lines: Mapping[str, int], told: Sequence[str]) -> str:
