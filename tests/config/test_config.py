@@ -1,5 +1,6 @@
 """Every preset loads and builds; every mistake is told in the file's words."""
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -117,6 +118,33 @@ def test_a_method_may_be_a_word_or_a_mapping() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("preset", "override", "told"),
+    [
+        ("shapes/inpo", "method.network=refrence", "did you mean 'reference'?"),
+        ("shapes/spo", "method.weight=flatt", "did you mean 'flat'?"),
+        ("shapes/spo", "method.continue_from=loosr", "did you mean 'loser'"),
+        ("shapes/spo", "method.k=1", "methods show spo"),
+        ("shapes/draft", "method.steps=99", "methods show draft"),
+        ("shapes/dpo", "method.beta=strong", "change method.beta"),
+    ],
+)
+def test_a_setting_of_a_method_that_is_wrong_leads_to_the_right_one(
+    preset: str, override: str, told: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        built(preset, override)
+    assert told in str(error.value)
+    assert "Input should be 'policy'" not in str(error.value)
+
+
+def built(preset: str, override: str) -> None:
+    config = load_config(preset, [override])
+    build_objective(
+        config.method.name, stand_in(config.rollout), config.method.settings, config.parts
+    )
+
+
 def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "loop: {steps: 5}\n")
     with pytest.raises(ConfigError) as told:
@@ -179,3 +207,33 @@ def test_a_missing_base_lists_no_folder_and_suggests_only_a_close_one(tmp_path: 
             locate(str(tmp_path / source), where="model.base")
         assert ("checkpoint" in str(told.value.hint)) is meant
         assert str(told.value.hint).endswith("or a hub id: owner/name")
+
+
+ONLINE = [name for name, path in presets().items() if "\nrollout:" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", [name for name in ONLINE if not name.startswith("shapes/")])
+def test_an_online_preset_is_judged_by_others_and_stopped_by_drift(name: str) -> None:
+    config = load_config(name)
+    assert config.evaluate is not None
+    assert config.reward is not None
+    assert len(config.evaluate.scorers) == 2
+    assert config.reward.scorer not in config.evaluate.scorers
+    assert "low_level" in config.evaluate.max_drift
+
+
+@pytest.mark.parametrize("method", ["spo", "gradspo", "lpo"])
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_the_published_form_in_a_presets_comments_builds(
+    tmp_path: Path, family: str, method: str
+) -> None:
+    text = presets()[f"{family}/{method}"].read_text()
+    kept = [line for line in text.splitlines() if not line.startswith(("method:", "reward:"))]
+    lines = [re.sub("^# (method|reward): ", r"\1: ", line) for line in kept]
+    config = load_config(write(tmp_path, "\n".join(lines)))
+    build_objective(
+        config.method.name, stand_in(config.rollout), config.method.settings, config.parts
+    )
+    assert config.method.settings["min_gap"] == 0
+    assert config.reward is not None
+    assert config.reward.standardise == 0
