@@ -94,7 +94,9 @@ def find_config(name: str) -> Path:
     preset = name.removesuffix(".yaml")
     if preset not in known:
         what = "there is neither a file nor a preset of this name"
-        raise ConfigError(what, where=name, hint=nearest(preset, known))
+        raise ConfigError(
+            what, where=name, hint=nearest(preset, known, listed_by="diffpref config list")
+        )
     return known[preset]
 
 

@@ -80,7 +80,8 @@ def build_objective(
     try:
         objective = method.build(kit, **ready)
     except ValueError as error:
-        raise ConfigError(str(error), where="method") from error
+        hint = f"`diffpref methods show {name}` lists its settings and their defaults"
+        raise ConfigError(str(error), where="method", hint=hint) from error
     return with_parts(objective, parts, kit)
 
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class DiffprefError(Exception):
@@ -81,9 +85,49 @@ class Preempted(DiffprefError):  # noqa: N818  (a state of the run, not a fault)
     exit_code = 75
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the closest known choice and lists all of them."""
+LISTED = 8
+"""Names listed where none is close."""
+
+
+def nearest(name: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
+    """Return a sentence that names the closest known choices, or some of all where none is close.
+
+    Args:
+        name: what the user wrote.
+        known: what exists.
+        listed_by: the command that lists all of it.
+    """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    listing = "known: " + ", ".join(names)
-    return f"did you mean '{close[0]}'? {listing}" if close else listing
+    close = get_close_matches(name, names, n=4, cutoff=0.5)
+    if close:
+        others = f" or {', '.join(close[1:])}" if close[1:] else ""
+        return f"did you mean '{close[0]}'{others}?"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    listing = f"known: {', '.join(names[:LISTED])}{more}"
+    return f"{listing}; `{listed_by}` lists them all" if listed_by and more else listing
+
+
+def why(error: Exception) -> str:
+    """Return what an error says, without the number and path the system adds to it."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def mistaken_value(
+    error: "ErrorDetails", where: str, *, shown: object = None, hint: str | None = None
+) -> ConfigError:
+    """Return the error of a value that is not of its field's kind.
+
+    Args:
+        error: of pydantic.
+        where: the config key.
+        shown: the whole value, if pydantic's is a part of it.
+        hint: what to do, for other mistakes than a wrong choice.
+    """
+    value = error["input"] if shown is None else shown
+    if error["type"] in ("literal_error", "enum"):
+        choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+        known = [choice.strip(" '") for choice in choices.split(",")]
+        near = nearest(str(value), known)
+        return ConfigError(f"{value!r} is not a choice", where=where, hint=near)
+    advice = hint or f"change {where}, or leave it out for its default"
+    return ConfigError(f"{value!r}: {error['msg']}", where=where, hint=advice)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diffpref.draws import Draws
 from diffpref.emphasis import dynamic, high_noise
-from diffpref.errors import ConfigError, nearest
+from diffpref.errors import ConfigError, mistaken_value, nearest
 from diffpref.guards import winner
 from diffpref.kernel import StepWeight
 from diffpref.labels import hard, smoothed, soft, softmax, thumbs, wins
@@ -231,7 +231,7 @@ def _value(value: object, annotation: Any, *, where: str) -> Any:
     try:
         converted: Any = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        raise ConfigError(f"{value!r}: {error.errors()[0]['msg']}", where=where) from None
+        raise mistaken_value(error.errors()[0], where, shown=value) from None
     if mistaken or (type(converted) is float and not isfinite(converted)):
         raise ConfigError(f"{value!r} is not a finite number", where=where)
     return converted

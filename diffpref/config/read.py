@@ -1,7 +1,9 @@
 """YAML and command-line overrides -> a checked configuration, or an error in the file's words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +12,7 @@ from pydantic_core import ErrorDetails
 from diffpref.assets import find_config
 from diffpref.config.fits import check_fits
 from diffpref.config.schema import RunConfig
-from diffpref.errors import ConfigError, UsageError, nearest
+from diffpref.errors import ConfigError, UsageError, mistaken_value, nearest
 from diffpref.io.yaml_text import load_yaml, load_yaml_lines
 
 Tree = dict[str, Any]
@@ -32,16 +34,24 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     if not isinstance(tree, dict):
         raise ConfigError("is not a configuration: no keys", where=str(path))
     merged = cast(Tree, tree)
-    for text in overrides:
-        key = _override(merged, text)
-        lines = {name: line for name, line in lines.items() if not f"{name}.".startswith(f"{key}.")}
-    return parse_config(merged, name=str(path), lines=lines)
+    told = [_override(merged, text) for text in overrides]
+    return parse_config(merged, name=str(path), lines=lines, told=told)
 
 
 def parse_config(
-    tree: Mapping[str, Any], *, name: str = "config", lines: Mapping[str, int] | None = None
+    tree: Mapping[str, Any],
+    *,
+    name: str = "config",
+    lines: Mapping[str, int] | None = None,
+    told: Sequence[str] = (),
 ) -> RunConfig:
     """Check a tree of plain data.
+
+    Args:
+        tree: the configuration.
+        name: of the file, for errors.
+        lines: the line of each key in it.
+        told: keys that the command line gave instead.
 
     Raises:
         ConfigError: a key, a value or a combination is wrong.
@@ -49,7 +59,7 @@ def parse_config(
     try:
         config = RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise _explained(error.errors()[0], name, lines or {}) from None
+        raise _explained(error.errors()[0], name, lines or {}, told) from None
     check_fits(config)
     return config
 
@@ -79,22 +89,57 @@ def _override(tree: Tree, text: str) -> str:
     return ".".join(path)
 
 
-def _explained(error: ErrorDetails, name: str, lines: Mapping[str, int]) -> ConfigError:
+def _explained(
+    error: ErrorDetails, name: str, lines: Mapping[str, int], told: Sequence[str]
+) -> ConfigError:
     path = [str(part) for part in error["loc"]]
-    key = ".".join(path)
-    line = next((lines[k] for k in (key, ".".join(path[:-1])) if k in lines), None)
-    where = f"{name}:{line}: {key}" if line else f"{name}: {key}"
+    where, hint = _place(path, name, lines, told), _about(path)
     if error["type"] == "extra_forbidden":
-        known = _fields(path[:-1])
-        return ConfigError("there is no such key", where=where, hint=nearest(path[-1], known))
+        return ConfigError("there is no such key", where=where, hint=_meant(path, error["input"]))
     if error["type"] == "missing":
-        return ConfigError("this key is required", where=where, hint=_about(path))
-    if error["type"] == "literal_error":
-        choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
-        known = [choice.strip(" '") for choice in choices.split(",")]
-        hint = nearest(str(error["input"]), known)
-        return ConfigError(f"{error['input']!r} is not a choice", where=where, hint=hint)
-    return ConfigError(f"{error['input']!r}: {error['msg']}", where=where, hint=_about(path))
+        return ConfigError("this key is required", where=where, hint=hint)
+    return mistaken_value(error, where, hint=hint)
+
+
+def _place(path: Sequence[str], name: str, lines: Mapping[str, int], told: Sequence[str]) -> str:
+    key = ".".join(path)
+    if any(f"{key}.".startswith(f"{own}.") or f"{own}.".startswith(f"{key}.") for own in told):
+        return f"{key} (on the command line)"
+    line = next((lines[k] for k in (key, ".".join(path[:-1])) if k in lines), None)
+    return f"{name}:{line}: {key}" if line else f"{name}: {key}"
+
+
+OTHER_NAMES = MappingProxyType(
+    {
+        "model.path": "model.base",
+        "model.name": "model.base",
+        "model.checkpoint": "model.base",
+        "learning_rate": "optimizer.lr",
+        "batch_size": "data.pairs_per_batch",
+        "max_steps": "loop.steps",
+    }
+)
+"""What other trainers call a key of ours."""
+
+
+def _meant(path: Sequence[str], value: object) -> str:
+    """Return the hint for an unknown key: by alias, in its own section, or by its last name."""
+    key, known = ".".join(path), _fields(path[:-1])
+    if len(path) == 1 and isinstance(value, dict) and value and not _close(key, known, 0.6):
+        key = f"{key}.{next(iter(cast(Tree, value)))}"
+    leaf = key.rpartition(".")[2]
+    alias = OTHER_NAMES.get(key) or OTHER_NAMES.get(leaf)
+    if alias:
+        return f"did you mean '{alias}'?"
+    homes = {name: f"{part}.{name}" for part in (*_fields([]), "loop") for name in _fields([part])}
+    elsewhere = _close(leaf, homes, 0.75)
+    if leaf not in homes and (_close(path[-1], known, 0.6) or not elsewhere):
+        return nearest(path[-1], known)
+    return f"did you mean '{homes[elsewhere or leaf]}'?"
+
+
+def _close(name: str, known: Iterable[str], least: float) -> str | None:
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=least)), None)
 
 
 def _section(path: Sequence[str]) -> type[BaseModel] | None:

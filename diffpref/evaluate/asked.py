@@ -26,7 +26,7 @@ def image_files(images: Sequence[Path]) -> list[Path]:
     """Expand folders into their images, by name.
 
     Raises:
-        DataError: a folder holds none.
+        DataError: a path does not exist, or a folder holds none.
     """
     found: list[Path] = []
     for path in images:
@@ -36,8 +36,11 @@ def image_files(images: Sequence[Path]) -> list[Path]:
                 hint = f"images end in {', '.join(ENDINGS)}"
                 raise DataError("holds no images", where=str(path), hint=hint)
             found += inside
-        else:
+        elif path.exists():
             found.append(path)
+        else:
+            hint = "check the path: images or folders of images"
+            raise DataError("there is no such file or folder", where=str(path), hint=hint)
     return found
 
 

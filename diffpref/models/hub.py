@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,11 +54,13 @@ def locate(source: str, *, where: str, revision: str | None = None, weights: boo
     looks_local = is_builtin(source) or source.startswith((".", "/", "~"))
     if looks_local or path.suffix == ".safetensors" or not REPO_ID.fullmatch(source):
         beside = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-        choices = nearest(path.name, beside[:20]) if beside else "or a hub id: owner/name"
+        close = get_close_matches(path.name, beside, n=1, cutoff=0.6)
+        meant = f"did you mean '{path.parent / close[0]}'? " if close else ""
         raise ConfigError(
             f"there is no file or folder {source}",
             where=where,
-            hint=f"give a folder in diffusers layout, a .safetensors file, {choices}",
+            hint=f"{meant}Give a folder in diffusers layout, a .safetensors file, or a hub id: "
+            "owner/name",
         )
     return fetch(source, where=where, revision=revision, weights=weights)
 

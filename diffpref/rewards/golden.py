@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffpref.errors import DataError, UsageError
+from diffpref.errors import DataError, UsageError, why
 from diffpref.io import BadText, read_json
 from diffpref.rewards.examine import CAPTIONS, pictures, sha256_of
 from diffpref.rewards.scorer import LoadedScorer
@@ -63,12 +63,18 @@ def of_files(files: Sequence[Path], prompts: Sequence[str]) -> list[Shown]:
     """Return pictures of files, one prompt each.
 
     Raises:
+        DataError: a file cannot be read.
         UsageError: two files of one name and prompt, which a golden file could not tell apart.
     """
-    found = [
-        Shown(image=file.name, sha256=sha256_of(file), prompt=prompt, content=file)
-        for file, prompt in zip(files, prompts, strict=True)
-    ]
+    try:
+        found = [
+            Shown(image=file.name, sha256=sha256_of(file), prompt=prompt, content=file)
+            for file, prompt in zip(files, prompts, strict=True)
+        ]
+    except OSError as error:
+        what = f"cannot be read: {why(error)}"
+        hint = "give an image, or a folder of images"
+        raise DataError(what, where=error.filename, hint=hint) from error
     seen: dict[str, str] = {}
     for each in found:
         if seen.setdefault(each.image, each.sha256) != each.sha256:
@@ -128,7 +134,7 @@ def read_golden(path: Path) -> Mapping[str, Any]:
     try:
         found = read_json(path)
     except (OSError, BadText) as error:
-        raise DataError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+        raise DataError(f"cannot be read: {why(error)}", where=str(path), hint=hint) from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise DataError(f"is no golden file ({SCHEMA})", where=str(path), hint=hint)
     return found

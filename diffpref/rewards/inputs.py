@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,23 @@ from PIL import Image
 from torch import Tensor
 
 from diffpref.errors import DataError
-from diffpref.io import BadImage, open_image, rgb_image
+from diffpref.io import BadImage, ImageCode, open_image, rgb_image
 
 PixelRange = Literal["unit", "signed"]
 SLACK = 0.01
 """How far beyond its range a float image may reach: resampling overshoots a little."""
 
 AnyImage = Image.Image | Path | str | bytes | np.ndarray | Tensor
+
+HINTS = MappingProxyType(
+    {
+        ImageCode.MISSING: "check the path",
+        ImageCode.NOT_A_FILE: "name a file; `diffpref score` also takes folders",
+        ImageCode.UNREADABLE: "check its permissions",
+        ImageCode.EMPTY: "copy or make the file again",
+    }
+)
+"""What to do about a file that no conversion mends."""
 
 
 def as_sequence(images: AnyImage | Iterable[AnyImage]) -> Sequence[AnyImage]:
@@ -93,12 +104,16 @@ def one_picture(
             hint = "pass height x width x 3 of uint8, or of floats in [0, 1]"
             raise DataError(found, where=where, hint=hint)
         return _from_tensor(torch.from_numpy(image.copy()).permute(2, 0, 1), where, pixel_range)
+    if not isinstance(image, Image.Image | Path | str | bytes):
+        what = f"a {type(image).__name__} is no image"
+        hint = "pass a path, bytes, a PIL image, an array or a tensor"
+        raise DataError(what, where=where, hint=hint)
     try:
         if isinstance(image, Image.Image):
             return _from_pil(rgb_image(image))
         return _from_pil(open_image(image, where=_name(image, where)))
     except BadImage as error:
-        hint = "convert it to an 8-bit RGB image" if error.code else None
+        hint = HINTS.get(error.code, "convert it to an 8-bit RGB image")
         raise DataError(error.reason, where=error.where or where, hint=hint) from error
 
 

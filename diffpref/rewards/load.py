@@ -98,6 +98,11 @@ def _factory(name: str) -> Factory:
         return getattr(import_module(module), function)
     offered = {entry.name: entry for entry in entry_points(group=PLUGINS)}
     if name not in offered:
-        hint = nearest(name, scorer_names())
+        texts = import_module("diffpref.rewards.text.cards").TEXT_SCORERS
+        if name in texts:
+            what = f"'{name}' scores text, not images"
+            hint = f'label prompts --text-scorer {name}, or load_text_scorer("{name}")'
+            raise UsageError(what, where="scorer", hint=hint)
+        hint = nearest(name, scorer_names(), listed_by="diffpref scorers list")
         raise UsageError(f"'{name}' is not a scorer", where="scorer", hint=hint)
     return offered[name].load()

@@ -59,8 +59,15 @@ class LoadedScorer:
             Scores, on the device of `pixels`.
 
         Raises:
-            UsageError: a gradient is wanted and the scorer has none, or it only compares.
+            UsageError: a gradient is wanted and the scorer has none, or it only compares; or
+                `pixels` is no batch of pictures.
         """
+        if not isinstance(pixels, Tensor) or pixels.ndim != 4:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                "reward takes a tensor of pictures x 3 x height x width in [0, 1]",
+                where="pixels",
+                hint="use score for paths and pictures of other kinds",
+            )
         if pixels.requires_grad and not self.info.differentiable:
             raise UsageError(
                 f"{self.info.id} is not differentiable",

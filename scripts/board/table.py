@@ -94,10 +94,20 @@ def markdown(whole: Mapping[str, Any]) -> str:
         lines += ["", f"## {'Methods' if group == 'method' else f'Ablation: {group}'}", "", *HEAD]
         order = sorted(members, key=lambda name: -members[name]["vs_base"]["rate"])
         lines += [_line(name, members[name]) for name in order]
+    lines += ["", "## Reading it", "", *READING]
     if whole["missing"]:
         lines += ["", "Not run yet: " + ", ".join(whole["missing"]) + "."]
     return "\n".join(lines) + "\n"
 
+
+READING = (
+    "- Compare UNet work, not seconds: the machine was shared, and the train seconds of some rows "
+    "hold the waiting for others.",
+    "- The step the network is told and the beta of the inpo and smpo presets were not chosen "
+    "blind to the test prompts ([choosing a method](../choosing-a-method.md)).",
+    "- smpo's headline row is explained by its learning-rate search ([log](../log.md)).",
+    "- The feature passes of NCP come on top of the column of UNet work.",
+)
 
 MEANS = ("fidelity", "reward", "diversity", "drift", "seconds", "unet_units")
 

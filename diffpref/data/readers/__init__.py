@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from os.path import lexists
 from pathlib import Path
@@ -102,7 +103,8 @@ def _neighbours(place: str) -> str:
     parent = Path(place).parent
     known = [path.name for path in parent.iterdir()] if parent.is_dir() else []
     hub = "a Hugging Face data set is written owner/name"
-    return f"{nearest(Path(place).name, known)[:300]}; {hub}" if known else hub
+    close = get_close_matches(Path(place).name, known, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'? Else: {hub}" if close else hub
 
 
 def _reader(name: str) -> Reader:

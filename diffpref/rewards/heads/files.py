@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from diffpref.errors import DataError, nearest
+from diffpref.errors import DataError, nearest, why
 from diffpref.io import BadText, load_weights, read_json, save_tensors, write_json
 from diffpref.rewards.heads import HEADS
 from diffpref.rewards.heads.head import EmbedderRef, ExtraRef, Head
@@ -81,7 +81,7 @@ def _about(path: Path) -> dict[str, Any]:
         about = read_json(path)
     except (OSError, BadText) as error:
         hint = "name a folder that diffpref train-reward wrote"
-        raise DataError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+        raise DataError(f"cannot be read: {why(error)}", where=str(path), hint=hint) from error
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise DataError(f"is no head ({SCHEMA})", where=str(path), hint="train the head again")
     return cast(dict[str, Any], about)

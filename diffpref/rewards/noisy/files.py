@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from diffpref.errors import DataError, nearest
+from diffpref.errors import DataError, nearest, why
 from diffpref.io import BadText, load_weights, read_json, save_tensors, write_json
 from diffpref.models import Bundle
 from diffpref.models.probe import probe, same
@@ -142,7 +142,7 @@ def _about(path: Path) -> dict[str, Any]:
         about = read_json(path)
     except (OSError, BadText) as error:
         hint = "name a folder that diffpref train-reward --head latent or step-aware wrote"
-        raise DataError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+        raise DataError(f"cannot be read: {why(error)}", where=str(path), hint=hint) from error
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         what = f"is no noisy reward ({SCHEMA})"
         raise DataError(what, where=str(path), hint="train the reward again")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from diffpref.errors import UsageError, nearest
-from diffpref.rewards.load import precision
+from diffpref.rewards.load import precision, scorer_names
 from diffpref.rewards.options import LoadOptions
 from diffpref.rewards.text.cards import TEXT_SCORERS
 from diffpref.rewards.text.model import PairwiseTextModel, TextModel
@@ -54,7 +54,11 @@ def load_text_scorer(
     """
     plain, _, variant = name.partition(":")
     if plain not in TEXT_SCORERS:
-        hint = nearest(plain, TEXT_SCORERS)
+        if plain in scorer_names():
+            what = f"'{plain}' scores images, not text"
+            hint = f'diffpref score --scorer {plain}, or load_scorer("{plain}")'
+            raise UsageError(what, where="text scorer", hint=hint)
+        hint = nearest(plain, TEXT_SCORERS, listed_by="diffpref scorers list")
         raise UsageError(f"'{plain}' is not a text scorer", where="text scorer", hint=hint)
     number = precision(dtype, where=f"scorer {name}")
     card = TEXT_SCORERS[plain]
