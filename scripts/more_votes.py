@@ -10,19 +10,18 @@ import argparse
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from diffpref.assets import assets_root
 from diffpref.data.readers import open_records
 from diffpref.data.records import ImageRef, Record
+from diffpref.data.transform import to_tensor
 from diffpref.data.writers import image_data, write_pickapic
 from diffpref.draws import generator
+from diffpref.io import open_image
 from diffpref.world.crowd import bundled_crowd
 from diffpref.world.people import FIDELITY_WEIGHT, choice_probability, fidelity
 from diffpref.world.taste import attributes
@@ -55,8 +54,7 @@ def votes(each: int) -> Iterator[Record]:
 
 
 def _pixels(data: bytes) -> torch.Tensor:
-    with Image.open(BytesIO(data)) as image:
-        return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1) / 255
+    return to_tensor([open_image(data, where="builtin:pairs")])[0]
 
 
 def main() -> None:

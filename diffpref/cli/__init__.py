@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "diffpref.cli.scorers",
         "The scorers and their weights: list, check, where, convert, capture.",
     ),
-    "bench": ("diffpref.cli.bench", "How fast this machine scores, how much arithmetic training is: score, flops."),
+    "bench": ("diffpref.cli.bench", "Speed of scoring, arithmetic of training: score, flops."),
     "doctor": ("diffpref.cli.doctor", "Say what this machine has, and how to get what is missing."),
     "methods": ("diffpref.cli.methods", "List, show and cite the methods: list, show, cite."),
     "config": ("diffpref.cli.config", "The presets and their schema: list, show, copy, schema."),
