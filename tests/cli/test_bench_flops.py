@@ -41,7 +41,7 @@ def test_the_table_names_every_method(capsys: pytest.CaptureFixture[str]) -> Non
     told = json.loads(capsys.readouterr().out)
     named = {each["name"]: each["flops"] for each in told["methods"]}
     assert named["smpo"] > named["inpo"] > named["diffusion_dpo"] > named["sft"] > 0
-    assert main(["bench", "flops", "--model", "builtin:base", "dpoo"]) != 0
+    assert main(["bench", "flops", "--model", "builtin:base", "difusion_dpo"]) != 0
     assert "diffusion_dpo" in capsys.readouterr().err
     assert main(["bench", "flops", "--adapter", "lorra"]) == 2
     assert "did you mean 'lora'" in capsys.readouterr().err

@@ -69,4 +69,4 @@ def test_every_method_can_be_cited_and_has_an_equation(capsys: pytest.CaptureFix
 
 def test_an_unknown_method_gives_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "show", "difusion_dpo"]) == 3
-    assert "did you mean 'diffusion_dpo'?" in capsys.readouterr().err
+    assert "did you mean 'diffusion_dpo'" in capsys.readouterr().err

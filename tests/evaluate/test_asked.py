@@ -23,11 +23,15 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_its_images_by_name(folder: Path) -> None:
     (folder / "notes.txt").touch()
     (folder / "B.JPG").touch()
-    names = [path.name for path in image_files([folder, Path("x.bin")])]
-    assert names == ["B.JPG", "a_red_disc-3.png", "two_cats (2).png", "x.bin"]
+    named = folder.parent / f"{folder.name}.bin"
+    named.touch()
+    names = [path.name for path in image_files([folder, named])]
+    assert names == ["B.JPG", "a_red_disc-3.png", "two_cats (2).png", named.name]
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         image_files([folder / "empty"])
+    with pytest.raises(DataError, match="no such file or folder"):
+        image_files([folder / "gone.png"])
 
 
 def test_prompts_of_pngs_and_of_names_agree_here(folder: Path) -> None:
