@@ -18,6 +18,20 @@ Facts = dict[str, Any]
 LIMIT = 0.1
 """Drift up to which a method's best utility is told."""
 
+NOTES = """Read with care:
+
+- Only the learning rate was searched, on 15,000 forwards; beta, clip ranges and the rest are the
+  presets'. The flat rows (ddpo, grpo, d3po) may need far more than this, or other settings.
+- Fidelity is how much of the prompt the oracle sees (base 0.959). Where it falls, the training
+  reward is being exploited: refl, draft and tailorpo_no_kl gain utility and lose the prompt.
+- Rows of draft, refl and alignprop were made before the reference's passes were counted: they
+  spent up to a sixth more than their column says.
+- Rows were made by commits 64dacc1 to d08b0ba. Since then items of a round are spread over t, so
+  that step and walk methods do not reproduce them bit for bit.
+- Not counted: the reward's zero and unit (768 forwards a run). LPO has no row: it needs a noisy
+  head first.
+"""
+
 
 def gain(facts: Facts) -> float:
     """Return how much the mean oracle utility rose until the end; a run that broke gained none."""
@@ -105,7 +119,7 @@ def markdown(whole: Mapping[str, Any]) -> str:
         )
     if whole["missing"]:
         lines += ["", f"Missing or with fewer seeds: {', '.join(whole['missing'])}."]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", NOTES])
 
 
 def _within(runs: Sequence[Facts]) -> dict[str, float]:

@@ -168,7 +168,7 @@ def test_score_says_what_is_missing(
         ([str(path)], 4, "the PNG names no prompt"),
         ([str(path), "--prompts-file", prompts], 4, "3 prompts, 1 images"),
         ([str(path), "--prompt", "a", "--prompts-file", prompts], 2, "not both"),
-        ([str(tmp_path / "gone.png"), "--prompt", PROMPTS[0]], 4, "gone.png: there is no such file"),
+        ([str(tmp_path / "gone.png"), "--prompt", PROMPTS[0]], 4, "there is no such file"),
         ([str(path), "--prompt", "a horse"], 4, "is not a caption of the bundled world"),
     ):
         assert main(["score", *words, *ORACLE]) == code, words
