@@ -31,10 +31,11 @@ commands.command("convert")(convert)
 commands.command("capture")(capture)
 
 
-def app(args: list[str], *, prog_name: str) -> None:
+def app(args: list[str], *, prog_name: str, standalone_mode: bool) -> object:
     """Run `diffpref scorers`; without a command it is `diffpref scorers list`."""
     shortened = args in ([], ["--json"])
-    commands(["list", *args] if shortened else args, prog_name=prog_name)
+    words = ["list", *args] if shortened else args
+    return commands(words, prog_name=prog_name, standalone_mode=standalone_mode)
 
 
 @commands.command("list")
