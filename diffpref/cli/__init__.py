@@ -76,9 +76,11 @@ def _dispatch(args: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UsageError("there is no such verb", where=verb, hint=nearest(verb, VERBS))
+    from diffpref.cli.mistakes import run  # typer is not needed before
+
     app = import_module(VERBS[verb][0]).app
     try:
-        app(rest, prog_name=f"diffpref {verb}")
+        run(app, rest, f"diffpref {verb}")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 SAMPLES = "samples"
 """Folder below --out for images that --from-model makes."""
 
+PROMPTS = (
+    "say where the prompts are: --prompts-from filename, csv, jsonl, or a .csv or .jsonl FILE with "
+    "the columns file and prompt"
+)
+"""What to do where an image has no prompt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FromModel:
@@ -112,4 +118,5 @@ class Origin:
         if not self.loose:
             return open_records(source, format=self.format, split=self.split), {}
         files = image_files([Path(source)])
-        return loose_source(source, files, asked_of(files, source=self.prompts_from)), {}
+        asked = asked_of(files, source=self.prompts_from, hint=PROMPTS)
+        return loose_source(source, files, asked), {}

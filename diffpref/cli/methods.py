@@ -19,10 +19,11 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 Name = Annotated[str, typer.Argument(metavar="METHOD", help="A name that `methods list` shows.")]
 
 
-def app(args: list[str], *, prog_name: str) -> None:
+def app(args: list[str], *, prog_name: str, standalone_mode: bool) -> object:
     """Run `diffpref methods`; without a command it is `diffpref methods list`."""
     shortened = args in ([], ["--json"])
-    commands(["list", *args] if shortened else args, prog_name=prog_name)
+    words = ["list", *args] if shortened else args
+    return commands(words, prog_name=prog_name, standalone_mode=standalone_mode)
 
 
 @commands.command("list")

@@ -73,7 +73,7 @@ def score(
     _refuse(out, report, force)
     files = image_files(images)
     scorers = options.load_scorers(
-        words(scorer, sampling.WORLD),
+        _asked_scorers(scorer, files, skip_bad),
         auto_device(device),
         weights=weights,
         weights_dir=weights_dir,
@@ -142,7 +142,34 @@ def _prompts(
         return found
     if not told and not any(each.info.needs_prompt for each in scorers):
         return [""] * len(files)
-    return asked_of(files, prompt=prompt, source=source)
+    hint = "give --prompt, --prompts-file or --prompts-from"
+    return asked_of(files, prompt=prompt, source=source, hint=hint)
+
+
+def _asked_scorers(told: Sequence[str] | None, files: Sequence[Path], skip_bad: bool) -> list[str]:
+    """Return the scorers named, or the bundled world's for its own pictures.
+
+    Raises:
+        UsageError: none is named, and a picture is not of that world.
+    """
+    from diffpref.io import BadImage
+    from diffpref.io.image_headers import read_header
+    from diffpref.io.images import read_image_bytes
+    from diffpref.world.scene import SIDE
+
+    for file in files if not (told or skip_bad) else ():
+        try:
+            header = read_header(read_image_bytes(file))
+        except BadImage:
+            continue  # the scorers say what is wrong with it
+        if (header.width, header.height) != (SIDE, SIDE):
+            what = f"names no scorer, and {file} is {header.width} x {header.height} pixels"
+            hint = (
+                f"name a --scorer, such as pickscore or brightness; `diffpref scorers` lists "
+                f"them; without one the bundled world's judge its pictures of {SIDE} x {SIDE}"
+            )
+            raise UsageError(what, where="score", hint=hint)
+    return words(told, sampling.WORLD)
 
 
 def _report(path: Path, scored: "ScoredImages", dtype: str) -> None:

@@ -20,6 +20,9 @@ commands = verb_app(
     no_args_is_help=True,
 )
 
+SHOWN = 3
+"""Variants named on a scorer's line."""
+
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 
 commands.command("check")(check)
@@ -28,17 +31,20 @@ commands.command("convert")(convert)
 commands.command("capture")(capture)
 
 
-def app(args: list[str], *, prog_name: str) -> None:
+def app(args: list[str], *, prog_name: str, standalone_mode: bool) -> object:
     """Run `diffpref scorers`; without a command it is `diffpref scorers list`."""
     shortened = args in ([], ["--json"])
-    commands(["list", *args] if shortened else args, prog_name=prog_name)
+    words = ["list", *args] if shortened else args
+    return commands(words, prog_name=prog_name, standalone_mode=standalone_mode)
 
 
 @commands.command("list")
 def list_(*, weights_dir: options.WeightsDir = None, json: Json = False) -> None:
     """List every scorer, and whether its weights are on this machine.
 
-    Here: yes, no, or which variants; `-` needs none, or brings its own.
+    Here: yes, no, or which variants; `-` needs none, or brings its own. The last column names
+    variants: `NAME:VARIANT` asks for one, `NAME` alone for the first; `scorers where NAME` shows
+    them all, and --json everything.
     """
     from diffpref.rewards import LoadOptions
 
@@ -49,9 +55,9 @@ def list_(*, weights_dir: options.WeightsDir = None, json: Json = False) -> None
     if json:
         write_json([*found, *plugins])
         return
-    head = ("scorer", "kind", "here", "differentiable", "licence", "parity")
+    head = ("scorer", "kind", "here", "differentiable", "licence", "parity", "variants")
     write_columns(
-        [head, *map(_row, found), *((each["name"], "plugin") + ("",) * 4 for each in plugins)]
+        [head, *map(_row, found), *((each["name"], "plugin") + ("",) * 5 for each in plugins)]
     )
 
 
@@ -89,17 +95,20 @@ def _here(card: "Card", variant: str, told: "LoadOptions") -> bool | None:
 
 
 def _row(found: dict[str, Any]) -> tuple[str, ...]:
-    names = [
-        f"{found['name']}:{v}" if n else found["name"] for n, v in enumerate(found["variants"])
-    ]
     return (
-        ", ".join(names) or f"{found['name']}:{found['free_variant']}".rstrip(":"),
+        f"{found['name']}:{found['free_variant'] or ''}".rstrip(":"),
         f"text {found['kind']}" if found["judges"] == "text" != found["kind"] else found["kind"],
         _word(found["here"]),
         "yes" if found["differentiable"] else "no",
         found["licence"],
-        found["parity"],
+        found["parity"].partition(";")[0],
+        _first(found["variants"]),
     )
+
+
+def _first(variants: list[str]) -> str:
+    more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
+    return ", ".join(variants[:SHOWN]) + more
 
 
 def _word(here: bool | dict[str, bool | None] | None) -> str:

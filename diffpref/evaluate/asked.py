@@ -19,7 +19,7 @@ BESIDE = ("metadata", "captions", "prompts")
 """Names of a table beside the images."""
 
 _NUMBER = re.compile(r"[-_ ]*\(?\d+\)?$")
-_HINT = "give --prompt, --prompts-file or --prompts-from"
+_HINT = "give --prompt or --prompts-from"
 
 
 def image_files(images: Sequence[Path]) -> list[Path]:
@@ -45,7 +45,11 @@ def image_files(images: Sequence[Path]) -> list[Path]:
 
 
 def asked_of(
-    files: Sequence[Path], *, prompt: str | None = None, source: str | None = None
+    files: Sequence[Path],
+    *,
+    prompt: str | None = None,
+    source: str | None = None,
+    hint: str = _HINT,
 ) -> list[str]:
     """Return the prompt of every image.
 
@@ -53,6 +57,7 @@ def asked_of(
         files: the images.
         prompt: of all of them.
         source: one of SOURCES, or a .csv or .jsonl file; None looks into the PNGs.
+        hint: the next action where an image has no prompt, in the options of the verb.
 
     Returns:
         One prompt per image.
@@ -62,42 +67,42 @@ def asked_of(
         DataError: an image has no prompt there, or the table is damaged.
     """
     if prompt is not None and source is not None:
-        what, hint = "give --prompt or --prompts-from, not both", "leave one out"
-        raise UsageError(what, where="score", hint=hint)
+        what = "give --prompt or --prompts-from, not both"
+        raise UsageError(what, where="--prompt", hint="leave one out")
     if prompt is not None:
         return [prompt] * len(files)
     if source in (None, "png-metadata"):
-        return [_of_png(file) for file in files]
+        return [_of_png(file, hint) for file in files]
     if source == "filename":
-        return [_of_name(file) for file in files]
+        return [_of_name(file, hint) for file in files]
     if source in ("csv", "jsonl"):
         tables = {file.parent: _beside(file.parent, source) for file in files}
         known = {folder: _read_table(table) for folder, table in tables.items()}
         return [known[file.parent].prompt(file) for file in files]
     table = Path(source)
     if table.suffix not in (".csv", ".jsonl"):
-        hint = f"{nearest(source, SOURCES)}; or name a .csv or .jsonl file"
-        raise UsageError("is no source of prompts", where=f"--prompts-from {source}", hint=hint)
+        near = f"{nearest(source, SOURCES)}; or name a .csv or .jsonl file"
+        raise UsageError("is no source of prompts", where=f"--prompts-from {source}", hint=near)
     named = _read_table(table)
     return [named.prompt(file) for file in files]
 
 
-def _of_png(path: Path) -> str:
+def _of_png(path: Path, hint: str) -> str:
     try:
         texts = png_text(path)
     except BadImage as error:
         what = f"no prompt can be read: {error.reason}"
-        raise DataError(what, where=str(path), hint=_HINT) from error
+        raise DataError(what, where=str(path), hint=hint) from error
     if "prompt" not in texts:
-        raise DataError("the PNG names no prompt", where=str(path), hint=_HINT)
+        raise DataError("the PNG names no prompt", where=str(path), hint=hint)
     return texts["prompt"]
 
 
-def _of_name(path: Path) -> str:
+def _of_name(path: Path, hint: str) -> str:
     """Return a file's name as words: underscores are spaces, a number at its end is none."""
     words = _NUMBER.sub("", path.stem).replace("_", " ").strip()
     if not any(character.isalpha() for character in words):
-        raise DataError("the file's name holds no words", where=str(path), hint=_HINT)
+        raise DataError("the file's name holds no words", where=str(path), hint=hint)
     return words
 
 

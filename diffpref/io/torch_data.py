@@ -10,6 +10,8 @@ from typing import cast
 
 from diffpref.errors import UnsafeFileError
 from diffpref.io.archive import MAX_MEMBERS, MAX_PICKLE, plan_of, unsafe
+from diffpref.io.codes import BadImage
+from diffpref.io.image_headers import read_header
 from diffpref.io.pickle_data import read_pickle
 from diffpref.io.pickle_nodes import Made, Name, Outside, Pickle
 
@@ -23,6 +25,9 @@ WIDTHS: Mapping[str, int] = {
 """torch's storage types and the bytes of one element."""
 
 _LOCAL_HEADER = 30
+_HEAD = 4096
+_PICKLE = b"\x80"
+"""The first byte of a pickle of protocol 2 or later, which torch always wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +61,27 @@ def open_torch(file: Path) -> TorchData:
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise unsafe(f"it cannot be read: {error}", file, _OTHER_HINT) from error
     except ValueError as error:
+        if (other := _other_kind(file)) is not None:
+            raise unsafe(f"it is not a weights file: {other}", file, _FILES_HINT) from error
         raise unsafe(f"it is not what torch.save writes: {error}", file, _OTHER_HINT) from error
 
 
+_FILES_HINT = "name the .pt, .pth, .bin or .ckpt that holds the weights"
 _OTHER_HINT = "check that the download is complete and is a file of torch.save"
+
+
+def _other_kind(file: Path) -> str | None:
+    """Say what a file is whose first bytes no torch file has."""
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+    if head.startswith((_PICKLE, b"PK")):
+        return None
+    if head[8:9] == b"{":  # a safetensors file begins with its header's length
+        return "it looks like safetensors, which needs no conversion"
+    try:
+        return f"it is a {read_header(head).format} picture"
+    except BadImage as error:
+        return error.reason.partition(";")[0]
 
 
 def storage_of(node: object) -> Storage:

@@ -5,6 +5,13 @@ r"""Diffusion-DPO: Wallace et al., 2311.12908, eq. 14.
 
     |.|^2 is the mean over c, h, w; both images share t and eps.
 
+Other losses on the same logit are overrides of a run, `diffpref train sd15/dpo OVERRIDE`:
+
+    hinge   parts.loss=hinge
+    IPO     parts.loss=squared
+    cDPO    'parts.loss={kind: cross_entropy, epsilon: 0.1}'
+    rDPO    'parts.loss={kind: robust, epsilon: 0.1}'
+
 Departs from the paper: beta is the released script's, which absorbs T omega(lambda_t), the
 factor 1/2 and the number of latent elements.
 Departs from the released code: the reference's errors are reduced in float32 (released: fp16).

@@ -45,13 +45,13 @@ def load_folder(folder: Path, dtype: torch.dtype, wide: torch.dtype) -> Parts:
     index = read_index(folder)
     family = detect_family(index, read_config(folder / "unet" / "config.json"), folder.name)
     encoders: tuple[Encoder, ...] = tuple(
-        _load(CLIPTextModelWithProjection, folder / tower.encoder, dtype, "model.base")
+        load_net(CLIPTextModelWithProjection, folder / tower.encoder, dtype, "model.base")
         if tower.pooled
-        else _load(CLIPTextModel, folder / tower.encoder, dtype, "model.base")
+        else load_net(CLIPTextModel, folder / tower.encoder, dtype, "model.base")
         for tower in family.towers
     )
-    unet = _load(UNet2DConditionModel, folder / "unet", dtype, "model.base")
-    vae = _load(AutoencoderKL, folder / "vae", wide, "model.base")
+    unet = load_net(UNet2DConditionModel, folder / "unet", dtype, "model.base")
+    vae = load_net(AutoencoderKL, folder / "vae", wide, "model.base")
     text = load_text(family, folder, encoders, index)
     return Parts(family, unet, vae, text, load_scheduler(folder), folder)
 
@@ -79,7 +79,7 @@ def load_vae(source: str, layout: Path, wide: torch.dtype) -> AutoencoderKL:
             where="model.vae",
             hint="give an AutoencoderKL, e.g. madebyollin/sdxl-vae-fp16-fix, or leave it out",
         )
-    return _load(AutoencoderKL, folder, wide, "model.vae")
+    return load_net(AutoencoderKL, folder, wide, "model.vae")
 
 
 def load_text(
@@ -142,8 +142,13 @@ def tensor_names(file: Path, where: str) -> list[str]:
         raise UnsafeFileError(f"{file.name} is not safetensors", where=where, hint=hint) from error
 
 
-def _load(kind: type[Net], folder: Path, dtype: torch.dtype, where: str) -> Net:
-    """Load one component, and refuse one whose file lacks weights (stock code makes them up)."""
+def load_net(kind: type[Net], folder: Path, dtype: torch.dtype, where: str) -> Net:
+    """Load one component, and refuse one whose file lacks weights (stock code makes them up).
+
+    Raises:
+        ConfigError: damaged, incomplete, or another model's.
+        UnsafeFileError: pickled weights.
+    """
     variant = find_variant(folder, where)
     stock: Any = kind
     try:

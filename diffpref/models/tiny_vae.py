@@ -1,16 +1,23 @@
 """A distilled decoder for rewards: a full one costs as much as three UNet calls of SD1.5."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from diffpref.errors import ConfigError
-from diffpref.models.quiet import quiet
+from diffpref.models.hub import locate
+from diffpref.models.layout import read_config
+from diffpref.models.parts import load_net
 from diffpref.models.vae import Images
 from diffpref.types import Latents
+
+WHERE = "reward.decoder"
+CHANNELS = 4
+"""Of the latents of SD1.5 and SDXL."""
+
+_HINT = "give an AutoencoderTiny of this family, such as madebyollin/taesd, or leave it out"
 
 
 def load_tiny_decoder(source: str, *, device: torch.device) -> Callable[[Latents], Images]:
@@ -25,24 +32,28 @@ def load_tiny_decoder(source: str, *, device: torch.device) -> Callable[[Latents
         The decoder, frozen.
 
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: there is no such folder, it holds another model, or it cannot be loaded.
+        UnsafeFileError: pickled weights.
+        HubError: not on this machine and out of reach.
     """
-    try:
-        with quiet():
-            tiny: Any = AutoencoderTiny.from_pretrained(
-                source, use_safetensors=True, local_files_only=Path(source).exists()
-            )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load a tiny autoencoder from '{source}'",
-            where="reward.decoder",
-            hint="give a folder with config.json and safetensors, or leave reward.decoder out",
-        ) from error
-    tiny = tiny.to(device, torch.float32).eval().requires_grad_(False)
+    folder = locate(source, where=WHERE).path
+    if not folder.is_dir():
+        hint = "name the folder that holds its config.json too"
+        raise ConfigError(f"{source} is a file, not a folder", where=WHERE, hint=hint)
+    kind = read_config(folder / "config.json").get("_class_name", "nothing of diffusers")
+    if kind != "AutoencoderTiny":
+        what = f"{source} is not a tiny autoencoder: it holds {kind}"
+        raise ConfigError(what, where=WHERE, hint=_HINT)
+    tiny: Any = load_net(AutoencoderTiny, folder, torch.float32, WHERE)
+    if tiny.config["latent_channels"] != CHANNELS:
+        what = f"{source} decodes {tiny.config['latent_channels']} latent channels, not {CHANNELS}"
+        raise ConfigError(what, where=WHERE, hint=_HINT)
+    frozen = tiny.to(device).eval().requires_grad_(False)
 
     def decode(latents: Latents) -> Images:
         with torch.autocast(device.type, enabled=False):
-            pixels = tiny.decode(latents.to(device, torch.float32), return_dict=False)[0]
+            scaled = latents.to(device, torch.float32) / frozen.config["scaling_factor"]
+            pixels = frozen.decode(scaled, return_dict=False)[0]
         return (pixels * 0.5 + 0.5).clamp(0, 1).to(latents.device)
 
     return decode

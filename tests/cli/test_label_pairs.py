@@ -121,7 +121,11 @@ def test_prompts_may_stand_in_the_names_of_the_images(
         (plain / f"two_red_circles-{k}.png").write_bytes(png(to_bytes(picture)))
     words = ["label", "pairs", str(plain), "--scorer", "world-oracle", "--out", str(tmp_path / "o")]
     assert main(words) == 4
-    assert "the PNG names no prompt" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the PNG names no prompt" in said
+    assert "--prompts-from filename" in said
+    assert "--prompt," not in said  # label pairs has no such option
+    assert "--prompts-file" not in said
     assert main([*words, "--prompts-from", "filename", "--make", "lists"]) == 0
     (row,) = records(tmp_path / "o")
     assert row.prompt == "two red circles"

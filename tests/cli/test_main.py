@@ -19,7 +19,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
     """Return a function that makes `diffpref try` run the given function of its arguments."""
 
     def install(body: Callable[[list[str]], None]) -> None:
-        module = SimpleNamespace(app=lambda args, prog_name: body(args))  # noqa: ARG005
+        module = SimpleNamespace(app=lambda args, **_: body(args))
         monkeypatch.setitem(sys.modules, "diffpref_verb_of_this_test", module)
         monkeypatch.setitem(VERBS, "try", ("diffpref_verb_of_this_test", "A verb of this test."))
 
@@ -128,3 +128,53 @@ def test_the_exit_code_of_a_verb_is_passed_on(
 ) -> None:
     verb(fail_with(SystemExit(raised)))
     assert main(["try"]) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["score", "a.png", "--dtyp", "fp32"],
+            "--dtyp: there is no such option\n  did you mean '--",
+        ),
+        (
+            ["score", "a.png", "--dtype", "fp64"],
+            "--dtype: 'fp64' is not a choice\n  did you mean '",
+        ),
+        (["train-reward", "x", "--out", "y", "--head", "lores"], "did you mean 'lore'? Choices: "),
+        (
+            ["train-reward", "x", "--out", "y", "--label-smoothing", "0.7"],
+            "--label-smoothing: input should be less than or equal to 0.49\n  give a number from 0",
+        ),
+        (["train-reward", "x", "--out", "y", "--groups", "0"], "give a number of at least 1"),
+        (["train-reward", "x", "--out"], "diffpref train-reward: Option '--out' requires an arg"),
+        (
+            ["score"],
+            "diffpref score: IMAGE...: is missing\n  Files or folders. `diffpref score --help`",
+        ),
+        (["train-reward", "x"], "diffpref train-reward: --out: is missing\n  The folder of"),
+        (["methods", "show"], "diffpref methods show: METHOD: is missing\n"),
+        (["methods", "sho"], "did you mean 'show'"),
+        (["scorers", "where", "a", "b"], "`diffpref scorers where --help` explains"),
+        (
+            ["train-reward", "x", "--out", "y", "--seed", "abc"],
+            "--seed: input should be a valid integer",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_told_as_every_mistake_and_exits_2(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("diffpref: error: ")
+    assert told.lower() in err.lower()
+    assert err.count("\n") == 2
+    assert out == ""
+
+
+def test_help_of_a_verb_and_its_own_exit_codes_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--help"]) == 0
+    assert "Usage: diffpref score" in capsys.readouterr().out
+    assert main(["config"]) == 2
+    assert "Usage: diffpref config" in "".join(capsys.readouterr())

@@ -1,11 +1,17 @@
 """`diffpref methods`."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from diffpref.assets import find_config
 from diffpref.catalogue import method_names
 from diffpref.cli import main
+from diffpref.config import load_config
+
+ROOT = Path(__file__).parents[2]
 
 ROW_KEYS = [
     "name",
@@ -70,3 +76,26 @@ def test_every_method_can_be_cited_and_has_an_equation(capsys: pytest.CaptureFix
 def test_an_unknown_method_gives_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "show", "difusion_dpo"]) == 3
     assert "did you mean 'diffusion_dpo'" in capsys.readouterr().err
+<<<<<<< HEAD
+=======
+
+
+def test_the_losses_without_a_method_are_shown_as_overrides_that_work(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["methods", "show", "diffusion_dpo"]) == 0
+    shown = set(re.findall(r"^ +\w+ +'?(parts\.loss=.*?)'?$", capsys.readouterr().out, re.M))
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"train sd15/dpo '?(parts\.loss=.*?)'?`", page))
+    assert len(shown) == 4
+    assert shown == told
+    built = [
+        load_config(find_config("sd15/dpo"), [override]).parts["loss"] for override in sorted(shown)
+    ]
+    assert built == [
+        "hinge",
+        "squared",
+        {"kind": "cross_entropy", "epsilon": 0.1},
+        {"kind": "robust", "epsilon": 0.1},
+    ]
+>>>>>>> messages2

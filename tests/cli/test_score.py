@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from diffpref.cli import main
 from diffpref.evaluate.pictures import png, to_bytes
@@ -111,3 +112,27 @@ def test_published_weights_are_found_in_the_folder_that_is_named(
     assert half == pytest.approx(float(row["laion-aesthetic-v2"]), abs=0.1)
     assert main(["score", str(plain), "--scorer", "laion-aesthetic-v2,world-oracle", *tiny]) == 4
     assert "the PNG names no prompt" in capsys.readouterr().err
+
+
+def test_pictures_of_no_bundled_world_ask_for_a_scorer_instead_of_being_blamed(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = torch.zeros(3, 24, 40)
+    (tmp_path / "wide.png").write_bytes(png(to_bytes(picture), {}))
+    wide = str(tmp_path / "wide.png")
+    assert main(["score", wide, "--prompt", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "names no scorer" in said
+    assert "wide.png is 40 x 24 pixels" in said
+    assert "name a --scorer" in said
+    assert main(["score", wide, "--prompt", "x", "--scorer", "brightness"]) == 0
+    assert main(["score", str(folder)]) == 0
+    assert "world-fidelity" in capsys.readouterr().out
+
+
+def test_an_image_without_a_prompt_is_answered_with_the_options_of_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bare.png").write_bytes(png(to_bytes(torch.zeros(3, 32, 32)), {}))
+    assert main(["score", str(tmp_path), "--scorer", "world-fidelity"]) == 4
+    assert "give --prompt, --prompts-file or --prompts-from" in capsys.readouterr().err

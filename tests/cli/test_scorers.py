@@ -58,11 +58,13 @@ def test_the_list_says_of_every_scorer_whether_it_is_here(
     assert found["world-reward"]["here"] is None
     monkeypatch.setenv("DIFFPREF_WEIGHTS", weights)
     assert main(["scorers"]) == 0
-    lines = {
-        line.split("  ")[0].split(",")[0]: line for line in capsys.readouterr().out.splitlines()
-    }
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["pickscore"].split()[2] == "yes"
-    assert lines["clipscore"].split()[4] == "hessel"
+    assert lines["clipscore"].split()[2] == "hessel"
+    assert lines["clipscore"].endswith("  torchmetrics, hessel, dpo-vith")
+    assert lines["skywork-reward"].endswith(" and 7 more")
+    assert {"profile:FILE", "head:FOLDER"} <= {*lines}
+    assert max(map(len, lines.values())) <= 250
     assert lines["world-reward"].split()[2] == "-"
 
 

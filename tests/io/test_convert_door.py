@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from diffpref.errors import DataError, DiffprefError, UnsafeFileError
-from diffpref.io import load_weights, safe_load_weights
+from diffpref.io import load_weights, png_bytes, safe_load_weights
 from diffpref.io.convert import convert, recover
 
 GONE = "module_that_is_gone"
@@ -327,11 +329,22 @@ def test_programs_and_other_files_are_refused_with_what_to_take_instead(tmp_path
             opening(file)
         assert "model.safetensors of openai/clip-vit-large-patch14" in str(caught.value.hint)
     for name, data, said in (
-        ("empty", b"", "not what torch.save writes"),
-        ("text", b"hello world", "not what torch.save writes"),
-        ("tar", b"\0" * 257 + b"ustar" + b"\0" * 300, "not what torch.save writes"),
+        ("empty", b"", "not a weights file: the file is empty"),
+        ("text", b"hello world", "not a weights file"),
+        ("tar", b"\0" * 257 + b"ustar" + b"\0" * 300, "not a weights file"),
+        (
+            "picture",
+            png_bytes(Image.new("RGB", (9, 9)), {}),
+            "not a weights file: it is a PNG picture",
+        ),
+        (
+            "safe",
+            safetensors_bytes({"a": torch.zeros(1)}),
+            "safetensors, which needs no",
+        ),
+        ("cut", b"\x80\x02", "not what torch.save writes"),
         ("pickle", pickle.dumps([1, 2], 2), "not of torch"),
-        ("protocol 0", pickle.dumps([1, 2], 0), "it uses LIST"),
+        ("protocol 0", pickle.dumps([1, 2], 0), "not a weights file"),
         ("big", zipped(pickle.dumps({}, 2), byteorder=b"big"), "big-endian"),
         ("two", zipped(pickle.dumps({}, 2), **{"b/data.pkl": b"."}), "exactly one plain"),
     ):
