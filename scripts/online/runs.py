@@ -23,6 +23,7 @@ from scripts.online.rows import Form, Row
 
 SAMPLE_SEED = 0
 ENDLESS = 100_000
+DIGITS = 4
 Facts = dict[str, Any]
 
 
@@ -139,9 +140,18 @@ def run(
     except DiffprefError as error:  # a run that diverges is a result, too
         ended = str(error)
     shutil.rmtree(folder, ignore_errors=True)
-    return {"marks": meter.found, "ended": ended}
+    return {"marks": rounded(meter.found), "ended": ended}
 
 
 def _number(values: dict[str, object], name: str) -> float:
     value = values.get(name, 0.0)
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def rounded(value: Any) -> Any:
+    """Return the numbers as exactly as a table needs them: thousands are kept per run."""
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -76,8 +76,6 @@ def test_every_method_can_be_cited_and_has_an_equation(capsys: pytest.CaptureFix
 def test_an_unknown_method_gives_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "show", "difusion_dpo"]) == 3
     assert "did you mean 'diffusion_dpo'" in capsys.readouterr().err
-<<<<<<< HEAD
-=======
 
 
 def test_the_losses_without_a_method_are_shown_as_overrides_that_work(
@@ -98,4 +96,3 @@ def test_the_losses_without_a_method_are_shown_as_overrides_that_work(
         {"kind": "cross_entropy", "epsilon": 0.1},
         {"kind": "robust", "epsilon": 0.1},
     ]
->>>>>>> messages2
