@@ -20,6 +20,11 @@ settings.load_profile("house")
 CHANNELS, SIDE, TOKENS, WIDTH = 2, 4, 3, 5
 
 
+def pytest_runtest_teardown() -> None:
+    """Undo what a command sets for its whole process: sums differ by the number of threads."""
+    torch.set_num_threads(1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--weights-dir", help="folder with published weights, for -m weights")
     parser.addoption("--weights-device", default="cpu", help="where -m weights computes")

@@ -55,10 +55,10 @@ def answer_until_gone(
 ) -> dict[str, str]:
     """Answer as fast as possible; return what was acknowledged."""
     given: dict[str, str] = {}
+    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
         cookie = server.cookie()
         headers = {"cookie": cookie, "origin": server.origin, "content-type": "application/json"}
-        link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         link.request("GET", "/api/state", headers={"cookie": cookie})
         state = json.loads(link.getresponse().read())
         while state["question"] is not None:
@@ -70,6 +70,8 @@ def answer_until_gone(
             began.set()
     except (OSError, http.client.HTTPException):
         pass
+    finally:
+        link.close()
     return given
 
 
