@@ -16,6 +16,7 @@ from pathlib import Path
 from diffpref.cli.machine import gemm_gflops, processor
 from diffpref.errors import Preempted, nearest
 from diffpref.io import Journal
+from scripts.online.heads import prepare
 from scripts.online.rows import FORM, ROWS
 from scripts.online.runs import Facts, config_of, run
 from scripts.online.table import gain, write_table
@@ -44,6 +45,7 @@ class Board:
         key = self.key(name, lr=lr, seed=seed, budget=budget, split=split)
         if key not in self.done:
             say(f"{key}, lr {lr:g}")
+            prepare(ROWS[name])
             found = run(
                 config_of(ROWS[name], lr=lr, seed=seed),
                 self.work / key,

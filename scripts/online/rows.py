@@ -1,14 +1,29 @@
 """What the online board compares, and what every run may spend."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+HEADS = Path("runs/online/heads")
+"""Where rows find their heads, from the root of the repository; part of their keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A preset of configs/shapes and what it changes."""
+    """A preset of configs/shapes and what it changes.
+
+    `head`: a reward of noisy latents, by its kind, that is learned from the bundled votes first.
+    """
 
     preset: str
     overrides: tuple[str, ...] = ()
+    head: str | None = None
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What differs from the preset, the path of the head included."""
+        if self.head is None:
+            return self.overrides
+        return (*self.overrides, f"reward.scorer=noisy:{HEADS / self.head}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,5 +67,7 @@ ROWS = {
     "refl": Row(preset="refl"),
     "draft": Row(preset="draft"),
     "alignprop": Row(preset="alignprop"),
+    "lpo": Row(preset="lpo", head="latent"),
 }
-"""Row -> what it runs. All are judged by the bundled reward, and measured by the oracle."""
+"""Row -> what it runs. All are judged by the bundled reward (lpo: by its head), and measured
+by the oracle."""

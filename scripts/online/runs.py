@@ -36,7 +36,7 @@ def config_of(row: Row, *, lr: float, seed: int) -> RunConfig:
     return load_config(
         find_config(f"shapes/{row.preset}"),
         [
-            *row.overrides,
+            *row.changes,
             f"optimizer.lr={lr}",
             f"seed={seed}",
             f"loop.steps={ENDLESS}",
