@@ -34,7 +34,7 @@ TRIED, PROMPTS = 8, 96
 
 STEPS, SEED = 20, 0
 NO_ADAPTER = (
-    "no user adapter is bundled: images are the base's own, chosen by the profile's reward. Train "
+    "No user adapter is bundled: images are the base's own, chosen by the profile's reward. Train "
     "one: diffpref train shapes/ppd users.encoder=bt users.width=4; give it: --adapter RUN"
 )
 
