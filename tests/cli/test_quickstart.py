@@ -52,9 +52,9 @@ def test_the_personal_story_is_told_whole_and_honestly(
     assert summary["reranked"]["mine vs base"]["low"] > 0.5
     assert summary["reranked"]["true taste vs base"]["low"] > 0.5
     assert summary["adapter"] == {"given": False, "rows": {}}
-    assert "no user adapter is bundled" in summary["note"]
+    assert "No user adapter is bundled" in summary["note"]
     assert summary["profile_bytes"] < 20_000
     report = (out / "report.html").read_text()
-    assert "no user adapter is bundled" in report
+    assert "No user adapter is bundled" in report
     assert "<script" not in report
-    assert "no user adapter is bundled" in capsys.readouterr().out
+    assert "No user adapter is bundled" in capsys.readouterr().out
