@@ -75,7 +75,10 @@ STOCK: Mapping[str, Callable[[Image.Image], Any]] = {
 
 if __name__ == "__main__":
     goldens = {
-        sight: {case: kept(sight, STOCK[sight](picture(case).convert("RGB"))) for case in CASES}
+        sight: {
+            case: kept(sight, torch.as_tensor(STOCK[sight](picture(case).convert("RGB"))))
+            for case in CASES
+        }
         for sight in SIGHTS
     }
     rows = [
