@@ -1,6 +1,7 @@
 """LAION's affine head: against its own collapse, the real file included, and its ReLU sibling."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_the_score_is_the_head_on_the_unit_embedding(weights_dir: Path, pictures
     assert torch.allclose(scorer.score(pictures, "").values.double(), expected, rtol=1e-5)
     told = scorer.score(pictures, "something else entirely").values
     assert torch.equal(told, scorer.score(pictures, "").values)
+
+
+def test_the_card_counts_the_published_heads_numbers() -> None:
+    widths = (768, 1024, 128, 64, 16, 1)
+    numbers = sum((into + 1) * out for into, out in pairwise(widths))
+    assert numbers == SCORERS["laion-aesthetic-v2"].part("head").parameters == 927_969
 
 
 def test_the_head_with_relus_is_refused() -> None:

@@ -33,8 +33,8 @@ MPS = Card(
     ),
     source="Zhang et al., 2405.14705; Kwai-Kolors/MPS",
     parity="tiny models equal to transformers' CLIP with a naive cross model in float64; the cross "
-    "model compared once with the released module on random weights (3e-8); full key layout; no "
-    "published golden",
+    "model equal to numbers recorded from the released module; full key layout; no published "
+    "golden",
 )
 
 CARDS = (MPS,)
