@@ -22,6 +22,36 @@ SPECIAL = [
 ]
 PROMPTS = [HUNDRED, *SPECIAL, "", "  A   Cat ", "it's 12 o'clock", "日本語 🎉"]
 
+GOLDEN: dict[str, tuple[list[int], list[int] | None]] = {
+    "a cat": ([320, 2368], None),
+    "A CAT &amp; dog": ([320, 2368, 261, 1929], [320, 2368, 261, 6259, 282, 1929]),
+    "“curly” quotes": ([257, 20795, 257, 5808], [728, 506, 20795, 728, 507, 5808]),
+    "": ([], None),
+    "it's 12 o'clock": ([585, 568, 272, 273, 334, 262, 6716], None),
+    "日本語 🎉": ([39121, 44353, 34002, 508, 3986], None),
+    "  two   spaces\tand\nlines ": ([1237, 9006, 537, 3418], None),
+    "café naïve": ([15304, 1097, 35689, 563], None),
+    "cafÃ©": ([15304], [3471, 127, 352, 5811]),
+    "&lt;b&gt;bold&lt;/b&gt;": (
+        [283, 321, 285, 8911, 34308, 321, 285],
+        [261, 3333, 282, 321, 261, 4725, 282, 8911, 261, 3333, 26, 270, 321, 261, 4725, 282],
+    ),
+    "a <|endoftext|> cat": ([320, 27, 347, 40786, 4160, 91, 285, 2368], [320, 49407, 2368]),
+    "a <end_of_text> cat": ([320, 49407, 2368], [320, 283, 806, 318, 539, 318, 4160, 285, 2368]),
+    "l\u2019été… — ½": (
+        [331, 262, 3459, 39694, 959, 2005, 33613],
+        [331, 728, 503, 3459, 39694, 959, 2005, 33613],
+    ),
+    "3.14159 #hash @at $5": (
+        [274, 269, 272, 275, 272, 276, 280, 258, 19199, 287, 536, 259, 276],
+        None,
+    ),
+    "🏳️‍🌈 👩‍🚀": ([32610, 26304, 13542], None),
+}
+"""By prompt, the ids between start and end: by open_clip 3.3.0, and by the fast tokenizer of
+transformers 4.57.6 where they differ. The slow one of 4.57.6 with ftfy agrees with open_clip on all
+but literal special tokens."""
+
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -54,6 +84,15 @@ def test_the_hub_layout_gives_transformers_ids_for_long_and_special_prompts(stoc
     assert (ours[0, 1:-1] < START).all()
     inside = ours[PROMPTS.index("a <|endoftext|> cat")]
     assert inside[:5].tolist() == [START, 320, END, 2368, END]  # a real end in the middle
+
+
+def test_token_ids_are_the_recorded_ones() -> None:
+    openclip, hub = OpenClipTokenizer().ids([*GOLDEN]), HubTokenizer().ids([*GOLDEN])
+    assert openclip.shape == hub.shape == (len(GOLDEN), 77)
+    for row, (prompt, (theirs, other)) in enumerate(GOLDEN.items()):
+        for ids, words, filler in ((openclip, theirs, 0), (hub, other or theirs, END)):
+            told = [START, *words, END]
+            assert ids[row].tolist() == told + [filler] * (77 - len(told)), prompt
 
 
 def test_open_clips_layout_reads_a_literal_special_token_as_text(stock: Any) -> None:
