@@ -10,6 +10,7 @@ import torch
 
 from diffpref.errors import UsageError, nearest
 from diffpref.rewards.cards import SCORERS
+from diffpref.rewards.libraries import importing
 from diffpref.rewards.model import PairwiseModel, ScoringModel
 from diffpref.rewards.options import LoadOptions
 from diffpref.rewards.scorer import LoadedScorer
@@ -52,7 +53,8 @@ def load_scorer(
         The scorer.
 
     Raises:
-        UsageError: an unknown name, variant or precision, or a plugin that is no scorer.
+        UsageError: an unknown name, variant or precision, a plugin that is no scorer, or a library
+            that is not installed.
         DataError: the weights are missing (`MissingWeightsError`), damaged, or another model's
             (`WeightsMismatchError`).
         UnsafeFileError: a weights file that could run code.
@@ -71,7 +73,8 @@ def load_scorer(
         allow_download=allow_download,
         published=published,
     )
-    model = _factory(plain)(options)
+    with importing(f"scorer {name}"):
+        model = _factory(plain)(options)
     if not isinstance(model, ScoringModel | PairwiseModel):
         raise UsageError(
             f"the plugin '{plain}' gave a {type(model).__name__}",

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from diffpref.rewards.libraries import importing
+
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTokenizer
@@ -65,9 +67,10 @@ class HubTokenizer:
 
 @cache
 def _open_clip() -> "SimpleTokenizer":
-    from open_clip.tokenizer import SimpleTokenizer
+    with importing("CLIP's tokenizer"):  # whose word list comes with the library
+        from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer()
+        return SimpleTokenizer()
 
 
 @cache
