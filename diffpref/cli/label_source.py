@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from diffpref import __version__
 from diffpref.cli import sample_options as sampling
 from diffpref.cli.progress import progress_bar
+from diffpref.cli.score_troubles import tell_left_out
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,5 +119,6 @@ class Origin:
         if not self.loose:
             return open_records(source, format=self.format, split=self.split), {}
         files = image_files([Path(source)])
+        tell_left_out([Path(source)])
         asked = asked_of(files, source=self.prompts_from, hint=PROMPTS)
         return loose_source(source, files, asked), {}

@@ -11,6 +11,7 @@ from diffpref.cli import sample_options as sampling
 from diffpref.cli import scorer_options as options
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.progress import progress_bars
+from diffpref.cli.score_troubles import tell_left_out, write_troubles
 from diffpref.cli.values import words
 from diffpref.errors import DataError, UsageError
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from diffpref.rewards import LoadedScorer
 
 app = verb_app("Score images against their prompts.")
-
-SHOWN = 5
-"""Images named of those that were not scored."""
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files or folders.")]
 PromptsFile = Annotated[
@@ -72,6 +70,7 @@ def score(
 
     _refuse(out, report, force)
     files = image_files(images)
+    tell_left_out(images)
     scorers = options.load_scorers(
         _asked_scorers(scorer, files, skip_bad),
         auto_device(device),
@@ -191,9 +190,4 @@ def _show(scored: "ScoredImages") -> None:
         finite = [value for value in scored.values(name) if isfinite(value)]
         means.append(f"{sum(finite) / len(finite):.4f}" if finite else "-")
     write_columns([*table, ("mean", *means)])
-    troubles = list(scored.troubles())
-    for file, scorer, verdict in troubles[:SHOWN]:
-        reason = f": {verdict.reason}" if verdict.reason else ""
-        typer.echo(f"{file}: {scorer}: {', '.join(verdict.flags)}{reason}", err=True)
-    if len(troubles) > SHOWN:
-        typer.echo(f"and {len(troubles) - SHOWN} more flags; --out or --report has all", err=True)
+    write_troubles(scored)

@@ -26,7 +26,8 @@ def card_of(name: str) -> "Card":
     plain, _, variant = name.partition(":")
     cards = all_cards()
     if plain not in cards:
-        raise UsageError("is not a scorer", where=name, hint=nearest(plain, cards))
+        hint = nearest(plain, cards, listed_by="diffpref scorers list")
+        raise UsageError("is not a scorer", where=name, hint=hint)
     cards[plain].variant(variant)
     return cards[plain]
 

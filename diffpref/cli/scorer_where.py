@@ -31,6 +31,7 @@ def where(
         "about": card.about,
         "licence": card.licence,
         "source": card.source,
+        "needs": card.needs,
         "parts": [_part(card, part, told) for part in card.parts],
         "searched": [
             "--weights-dir DIR",
@@ -70,7 +71,9 @@ def _part(card: "Card", part: "Part", told: "LoadOptions") -> dict[str, Any]:
 def _show(found: dict[str, Any]) -> None:
     typer.echo(f"{found['name']}: {found['about']}\nlicence: {found['licence']}\n")
     if not found["parts"]:
-        typer.echo("needs no weights, or brings its own")
+        typer.echo(
+            f"needs {found['needs']}" if found["needs"] else "needs no weights: it is built in"
+        )
         return
     for part in found["parts"]:
         only = f" (only {found['name']}:{part['variant']})" if part["variant"] else ""

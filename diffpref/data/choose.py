@@ -54,6 +54,15 @@ MEANING = {
     "disagreement": "the scorers do not agree",
 }
 
+WAY_OUT = {
+    "alone": "give at least two images per prompt",
+    "many": f"give at most {MAX_IMAGES} images per prompt",
+    "tie": "use a scorer that tells the images apart",
+    "margin": "lower --margin",
+    "disagreement": "use --agree majority",
+}
+"""What to do where nothing else is left."""
+
 
 def chosen(table: LabelTable, rule: Rule) -> Iterator[Choice | Dropped]:
     """Yield what becomes of every prompt of a table, or with all-pairs of every two of its images.

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffpref.data.choose import Choice, Dropped, Rule, chosen
+from diffpref.data.choose import MEANING, WAY_OUT, Choice, Dropped, Rule, chosen
 from diffpref.data.labelling import Progress, fingerprint, make_table
 from diffpref.data.labels import LabelTable, read_table
 from diffpref.data.loose import by_content
@@ -78,9 +78,7 @@ def make_rows(
     rows = [each for each in found if isinstance(each, Choice)]
     dropped = Counter(each.reason for each in found if isinstance(each, Dropped))
     if not rows:
-        told = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        hint = "lower --margin, use --agree majority, or make more images per prompt"
-        raise DataError(f"no row is left ({told})", where=source.name, hint=hint)
+        raise _nothing_left(dropped, bad, source.name)
     _write_images(named, folder, {image for row in rows for image in row.images})
     made = Made(
         path=write_jsonl(folder, _records(rows, folder, source.name)),
@@ -92,6 +90,15 @@ def make_rows(
     )
     write_json(folder / MADE, _record(made, rule, facts or {}))
     return made
+
+
+def _nothing_left(dropped: Mapping[str, int], bad: Sequence[str], where: str) -> DataError:
+    told = [f"{count} x {MEANING[reason]}" for reason, count in dropped.items()]
+    if bad:
+        told.append(f"{len(bad)} not scored, for example {bad[0]}")
+    ways = [WAY_OUT[reason] for reason in dropped if reason in WAY_OUT]
+    hint = ", or ".join(dict.fromkeys(ways)) or "mend the images"
+    return DataError(f"no row is left: {'; '.join(told)}", where=where, hint=hint)
 
 
 def _record(made: Made, rule: Rule, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from diffpref.io import BadImage, BadLine, BadText, png_text, read_jsonl
 from diffpref.io.table import read_csv
 
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
+OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".tif", ".tiff")
+"""Pictures that no scorer opens."""
+
 SOURCES = ("filename", "png-metadata", "csv", "jsonl")
 """Where prompts may be, besides a table that is named."""
 
@@ -42,6 +45,13 @@ def image_files(images: Sequence[Path]) -> list[Path]:
             hint = "check the path: images or folders of images"
             raise DataError("there is no such file or folder", where=str(path), hint=hint)
     return found
+
+
+def left_out(images: Sequence[Path]) -> list[Path]:
+    """Return the pictures inside named folders that are of no format that scorers open."""
+    folders = [path for path in images if path.is_dir()]
+    inside = [each for folder in folders for each in folder.iterdir()]
+    return sorted(each for each in inside if each.suffix.lower() in OTHER_ENDINGS)
 
 
 def asked_of(

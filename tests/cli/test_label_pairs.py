@@ -109,7 +109,10 @@ def test_another_rule_does_not_score_again(
     assert second["rows"] == len(records(out))
     assert second["rows"] + sum(second["dropped"].values()) == 3 + 3 + 1
     assert main([*words, "--make", "pairs", "--margin", "1", "--force"]) == 4
-    assert "no row is left" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no row is left: " in said
+    assert "x the scorers agree, but by less than the margin" in said
+    assert "lower --margin" in said
 
 
 def test_prompts_may_stand_in_the_names_of_the_images(

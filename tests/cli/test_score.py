@@ -72,7 +72,7 @@ def test_a_run_that_stops_at_a_bad_image_goes_on_where_it_was(
     assert journal.exists()
     assert main([*words, "--skip-bad", "--report", str(page)]) == 0
     said = capsys.readouterr()
-    assert "zzz.png: world-fidelity: unreadable: the content is unknown" in said.err
+    assert said.err.count("zzz.png: unreadable: the content is unknown") == 1
     assert not journal.exists()
     table = pq.read_table(out)
     assert table["world-fidelity"].to_pylist().count(None) == 1
@@ -136,3 +136,30 @@ def test_an_image_without_a_prompt_is_answered_with_the_options_of_score(
     (tmp_path / "bare.png").write_bytes(png(to_bytes(torch.zeros(3, 32, 32)), {}))
     assert main(["score", str(tmp_path), "--scorer", "world-fidelity"]) == 4
     assert "give --prompt, --prompts-file or --prompts-from" in capsys.readouterr().err
+
+
+def test_every_trouble_is_told_once_and_what_is_left_out_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "moving.gif").write_bytes(b"GIF89a")
+    long = "two red circles on a white background " * 20
+    words = ["score", str(folder), "--prompt", long, "--scorer", "brightness,world-reward"]
+    assert main([*words, "--skip-bad"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("broken.png: unreadable: the content is unknown") == 1
+    assert "moving.gif; convert them to score them" in said
+    cut = "0.png: world-reward: truncated: its prompt is longer than the scorer reads, and was cut"
+    assert said.count(cut) == 1
+
+
+def test_the_number_of_flags_that_are_not_shown_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    words = ["score", str(tmp_path), "--scorer", "brightness,warmth", "--skip-bad"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert said.count("unreadable: the file is empty") == 5
+    assert "and 1 more flag; --out or --report has all" in said

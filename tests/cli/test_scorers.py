@@ -235,3 +235,18 @@ def test_a_pickled_network_is_converted_and_then_loads(
     assert main([*words, str(out), "--force"]) == 0
     assert told(capsys)["tensors"] == len(state)
     assert os.listdir(out.parent) == ["net.safetensors"]
+
+
+def test_what_a_described_scorer_needs_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, needed in (
+        ("vlm-judge", "needs an OpenAI-compatible address: set DIFFPREF_JUDGE_URL"),
+        ("worldpm", "DIR/worldpm/endpoint.yaml"),
+        ("ensemble", "ensemble:FILE, or DIR/ensemble/ensemble.yaml"),
+        ("head", "needs a folder that `diffpref train-reward` wrote: head:FOLDER"),
+        ("profile", "needs a file that `diffpref profile fit` wrote"),
+        ("world-reward", "needs no weights: it is built in"),
+    ):
+        assert main(["scorers", "where", name]) == 0
+        assert needed in capsys.readouterr().out
+    assert main(["scorers", "where", "zzz"]) == 2
+    assert "`diffpref scorers list` lists them all" in capsys.readouterr().err

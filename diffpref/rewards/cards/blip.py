@@ -65,8 +65,8 @@ IMAGEREWARD = Card(
         VOCABULARY,
     ),
     source="Xu et al., 2304.05977; THUDM/ImageReward",
-    parity="tiny models equal to numbers recorded from the released modules, to a naive float64 "
-    "BLIP and to transformers' own; full key layout; the README's four scores with weights",
+    parity="tiny models equal to numbers of the released modules; also to a naive float64 BLIP and "
+    "to transformers' own; full key layout; the README's four scores with weights",
 )
 
 ITM = Card(

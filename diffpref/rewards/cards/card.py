@@ -50,6 +50,7 @@ class Card:
         range_hint: where it usually lies.
         variants: names after the colon; the first is the default.
         free_variant: what stands after the colon instead of one of a list, such as FILE.
+        needs: what it cannot do without, if that is no weights: an address, or somebody's file.
         parts: weights; empty for scorers without, or bundled ones.
         temperature: softmax(score / temperature) over images of one prompt is the choice.
         source: paper and released code the implementation follows.
@@ -68,6 +69,7 @@ class Card:
     temperature: float = 1.0
     variants: tuple[str, ...] = ()
     free_variant: str = ""
+    needs: str = ""
     parts: tuple[Part, ...] = ()
     source: str
     parity: str

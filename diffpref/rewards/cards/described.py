@@ -13,6 +13,8 @@ JUDGE = Card(
     licence="that of the model behind the address",
     differentiable=False,
     variants=("pointwise", "pairwise"),
+    needs="an OpenAI-compatible address: set DIFFPREF_JUDGE_URL, or write url: and model: into "
+    "DIR/vlm-judge/judge.yaml",
     source="UnifiedReward (2503.05236) and its published instructions, or ours",
     parity="tests against a server on this machine",
 )
@@ -27,6 +29,7 @@ ENSEMBLE = Card(
     licence="those of its members",
     differentiable=False,
     free_variant="FILE",
+    needs="a file of its members: ensemble:FILE, or DIR/ensemble/ensemble.yaml",
     source="diffpref",
     parity="tests against the members alone",
 )
@@ -41,6 +44,7 @@ HEAD = Card(
     licence="that of its embedder",
     differentiable=True,
     free_variant="FOLDER",
+    needs="a folder that `diffpref train-reward` wrote: head:FOLDER",
     source="diffpref train-reward",
     parity="tests against the head on embeddings",
 )
@@ -55,6 +59,7 @@ PROFILE = Card(
     licence="that of its embedder",
     differentiable=True,
     free_variant="FILE",
+    needs="a file that `diffpref profile fit` wrote: profile:FILE",
     source="diffpref profile",
     parity="tests against the profile on embeddings",
 )

@@ -165,6 +165,8 @@ def _remote(name: str, factory: str, about: str, source: str, parity: str) -> Ca
         range_hint=(-50.0, 50.0),
         licence="that of the model behind the address",
         differentiable=False,
+        needs=f"a pooling address: set DIFFPREF_REWARD_URL, or write url: into "
+        f"DIR/{name}/endpoint.yaml",
         source=source,
         parity=parity,
     )
