@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,11 +15,13 @@ from diffpref.evaluate.profiles import USERS_BY, users_by
 from diffpref.models import (
     AdapterConfig,
     Bundle,
+    fingerprint,
     load_bundle,
     load_lora,
     load_user_adapter,
     make_adapter,
     merged,
+    merged_encoder,
     trainable_parameters,
 )
 from diffpref.models.lora import Adaptable
@@ -62,7 +65,7 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
 def base_of_run(
     config: RunConfig, place: Place | None = None, *, attention: str = "sdpa"
 ) -> Bundle:
-    """Load what a run started from, its `init_lora` merged in."""
+    """Load what a run started from, its `init_lora` merged in: into the text encoders too."""
     place = place or Place()
     bundle = load_bundle(
         config.model.base,
@@ -76,7 +79,16 @@ def base_of_run(
     if config.model.init_lora is None:
         return bundle
     load_lora(bundle, config.model.init_lora)
-    return replace(bundle, unet=merged(bundle.unet))
+    return replace(bundle, unet=merged(bundle.unet), **_retold(bundle))
+
+
+def _retold(bundle: Bundle) -> dict[str, Any]:
+    """Return the text half with its LoRA folded in, under a hash of its own for the cache."""
+    encoders = tuple(merged_encoder(each) for each in bundle.text.encoders)
+    if encoders == bundle.text.encoders:
+        return {}
+    prints = {**bundle.fingerprints, "text": fingerprint(encoders)}
+    return {"text": replace(bundle.text, encoders=encoders), "fingerprints": prints}
 
 
 def adapt(bundle: Adaptable, config: RunConfig) -> None:
