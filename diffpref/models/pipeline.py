@@ -14,7 +14,6 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
-
 from peft.tuners.lora import LoraLayer
 
 from diffpref.errors import ConfigError
