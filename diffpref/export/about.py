@@ -87,7 +87,7 @@ def about(opened: Opened, *, results: Path | None = None, licence: str | None = 
         method=find_method(config.method.name),
         strengths=tuple(strengths(config, known.get("latent_numbers"))),
         data=_data(opened.run, config, known),
-        rates=rates or tuple(validated(opened.run, config, _step(opened, config))),
+        rates=rates or tuple(_validated(opened, opened.run, config)),
         licences=tuple(chain(config)),
         versions=_versions(opened.run),
     )
@@ -111,6 +111,12 @@ def _fingerprint(run: Path) -> str | None:
         found = open_checkpoint(path).identity.get("data")
         return None if found is None else str(found)
     return None
+
+
+def _validated(opened: Opened, run: Path, config: RunConfig) -> list[Rate]:
+    """Return what the run measured of these weights: of an average, if it keeps one."""
+    raw = STEP in opened.facts and opened.facts["result"].startswith("weights")
+    return [] if raw and config.ema is not None else validated(run, config, _step(opened, config))
 
 
 def _step(opened: Opened, config: RunConfig) -> int | None:

@@ -16,19 +16,20 @@ WHAT = {
     "pipeline": "whole pipeline, the training folded into its weights",
     "user": "user adapter, in the IP-Adapter layout",
 }
-LIMITS = """- It was trained to make what its data prefers, which is not what everybody prefers, and it
-  keeps the base model's limits and biases.
+LIMITS = """- It was trained to make what its data prefers, which is not what everybody prefers, and
+  it keeps the base model's limits and biases.
 - A win rate is against the base, on the prompts and by the scorer named; a scorer the training
   learned from flatters it.
 - Weights cannot forget: what a person's votes taught them stays when the votes are deleted."""
 
 
-def card(facts: About, form: str, *, file: str = "", note: str = "") -> str:
+def card(facts: About, form: str, *, name: str, file: str = "", note: str = "") -> str:
     """Return the Markdown of a card.
 
     Args:
         facts: of the model.
         form: of the export.
+        name: of the export.
         file: its main file, where it has one.
         note: a sentence on this form, such as how exactly it was read back.
 
@@ -37,7 +38,7 @@ def card(facts: About, form: str, *, file: str = "", note: str = "") -> str:
     """
     config = facts.config
     sections: list[tuple[str, Iterable[str]]] = [
-        ("Use", [use(form, base=facts.base, file=file), *([note] if note else [])]),
+        ("Use", [use(form, base=_opened(facts), file=file), *([note] if note else [])]),
         ("Training", _unrecorded(facts) if config is None else _training(facts, config)),
         ("Data", _data(facts)),
         ("Measured", _measured(facts.rates)),
@@ -46,9 +47,13 @@ def card(facts: About, form: str, *, file: str = "", note: str = "") -> str:
     ]
     if facts.method is not None:
         sections.append(("Cite", [f"```bibtex\n{facts.method.paper.bibtex}\n```"]))
-    title = f"# {facts.name}\n\n{_summary(facts, form)}"
-    told = [f"## {name}\n\n" + "\n\n".join(texts) for name, texts in sections]
+    title = f"# {name}\n\n{_summary(facts, form)}"
+    told = [f"## {head}\n\n" + "\n\n".join(texts) for head, texts in sections]
     return "\n\n".join([_front(facts, form), title, *told]) + "\n"
+
+
+def _opened(facts: About) -> str:
+    return facts.base if facts.hub else f"PATH OF {facts.base}"
 
 
 def _front(facts: About, form: str) -> str:
@@ -75,7 +80,7 @@ def _summary(facts: About, form: str) -> str:
 
 
 def _unrecorded(facts: About) -> list[str]:
-    return [f"Not recorded: {facts.name} was not trained by a run of diffpref."]
+    return [f"Not recorded: it was made anew from a LoRA, {facts.facts.get('lora', 'a file')}."]
 
 
 def _training(facts: About, config: RunConfig) -> list[str]:

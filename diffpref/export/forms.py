@@ -100,7 +100,8 @@ def _write_peft(out: Path, opened: Opened, asked: Asked) -> None:
 
 
 def _write_kohya(out: Path, opened: Opened, asked: Asked) -> None:
-    fields = {"modelspec.title": asked.name, "modelspec.license": asked.licence}
+    licence = "other" if " " in asked.licence else asked.licence
+    fields = {"modelspec.title": asked.name, "modelspec.license": licence}
     save_kohya(out / asked.file, opened.bundle, about=fields, dtype=asked.dtype)
 
 

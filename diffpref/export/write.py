@@ -86,7 +86,7 @@ def export(
             )
         if profile is not None:
             shutil.copyfile(profile, stage / PROFILE)
-        text = card(facts, form, file=file, note=_note(difference))
+        text = card(facts, form, name=asked.name, file=file, note=_note(difference))
         write_atomic(stage / README, text)
         files = write_manifest(stage, form)
         put(stage, out)
