@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
@@ -16,6 +16,7 @@ from diffpref.export.folder import sizes
 REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
+@runtime_checkable
 class Hub(Protocol):
     """The part of `huggingface_hub.HfApi` an upload needs."""
 
@@ -28,6 +29,7 @@ class Hub(Protocol):
     def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> object: ...
 
 
+@runtime_checkable
 class Info(Protocol):
     """What the hub says of a repository."""
 

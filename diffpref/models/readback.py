@@ -40,7 +40,7 @@ def probe(bundle: Bundle) -> Float[Tensor, "n c h w"]:
         user = torch.randn(len(LEVELS), 1, adapter.width, generator=rng)
         cond = replace(cond, user=user, gate=torch.ones(len(LEVELS)))
     steps = torch.tensor([min(level, len(bundle.schedule) - 1) for level in LEVELS])
-    return make_denoiser(bundle.unet, bundle)(x, steps, cond).float().cpu()
+    return make_denoiser(bundle.unet, bundle)(x, steps, cond).cpu()
 
 
 def reload_lora(bundle: Bundle, path: Path) -> None:
