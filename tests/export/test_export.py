@@ -17,7 +17,7 @@ from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import open_weights
 from diffpref.evaluate.subject import open_model
 from diffpref.export import write
-from diffpref.models import load_bundle
+from diffpref.models import Bundle, load_bundle
 from diffpref.models.lora_layers import lora_layers
 from diffpref.models.readback import probe
 from tests.export.conftest import CANARIES
@@ -27,13 +27,21 @@ def export(*words: object) -> int:
     return main(["export", *map(str, words)])
 
 
-def answer(run: Path, unet: Any = None) -> torch.Tensor:
-    """What the run's network, or another one in its place, says to fixed noise, in float64.
+@pytest.fixture(scope="session")
+def trained(run: Path) -> Bundle:
+    """The run's result in float64: in float32 a LoRA and its folded form round by 1e-6."""
+    return open_model(str(run), place=Place(dtype="fp64")).bundle
 
-    In float32 a LoRA beside its weights and one folded in round by 1e-6 of each other.
-    """
-    bundle = open_model(str(run), place=Place(dtype="fp64")).bundle
-    return probe(bundle if unet is None else replace(bundle, unet=unet.double()))
+
+@pytest.fixture(scope="session")
+def said(trained: Bundle) -> torch.Tensor:
+    """What it answers to fixed noise."""
+    return probe(trained)
+
+
+def said_by(trained: Bundle, unet: Any) -> torch.Tensor:
+    """What another network answers in its place."""
+    return probe(replace(trained, unet=unet.double()))
 
 
 def opened_by_stock(form: str, out: Path, base: Path) -> Any:
@@ -52,6 +60,8 @@ def opened_by_stock(form: str, out: Path, base: Path) -> Any:
 def test_every_form_is_the_trained_network_in_stock_code_and_names_nobody(
     run: Path,
     base: Path,
+    trained: Bundle,
+    said: torch.Tensor,
     tmp_path: Path,
     form: str,
     capsys: pytest.CaptureFixture[str],
@@ -61,9 +71,8 @@ def test_every_form_is_the_trained_network_in_stock_code_and_names_nobody(
     told = json.loads(capsys.readouterr().out)
     assert told["difference"] <= 3e-6
     unet = opened_by_stock(form, out, base).requires_grad_(False).eval()
-    ours = answer(run)
-    assert (answer(run, unet) - ours).abs().max() <= 1e-6
-    assert (answer(run, load_bundle(str(base)).unet) - ours).abs().max() > 1e-4
+    assert (said_by(trained, unet) - said).abs().max() <= 1e-6
+    assert (said_by(trained, load_bundle(str(base)).unet) - said).abs().max() > 1e-4
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert set(told["files"]) == files >= {"README.md", "diffpref_export.json"}
     for path in out.rglob("*"):
@@ -89,7 +98,7 @@ def test_the_card_says_what_the_run_knows(run: Path, tmp_path: Path) -> None:
         "| strength, here and in the Salesforce script, beta | 2000 |",
         "| strength, in the Hugging Face script, beta | 1000 |",
         "| strength, kappa: the logit is -kappa times the gap of mean squared errors | 1000 |",
-        f"256 latent numbers | {1000 / 256:.4g} |",
+        f"1024 latent numbers | {1000 / 1024:.4g} |",
         "| what trained | LoRA, rank 2, alpha 7 |",
         "| kept | 4 |",
         "| users | 1 |",
@@ -230,13 +239,12 @@ def test_only_what_was_trained_can_be_written(
     assert "holds nothing that was trained\n  give a run folder, or" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_lora_of_others_is_written_anew_by_base_plus_lora(
-    run: Path,
-    base: Path,
-    tmp_path: Path,
+    run: Path, base: Path, trained: Bundle, said: torch.Tensor, tmp_path: Path
 ) -> None:
     assert export(run, tmp_path / "k.safetensors", "--as", "kohya", "--no-check") == 0
     assert export(f"{base}+{tmp_path / 'k.safetensors'}", tmp_path / "p", "--as", "peft") == 0
     unet = opened_by_stock("peft", tmp_path / "p", base).requires_grad_(False).eval()
-    assert (answer(run, unet) - answer(run)).abs().max() <= 1e-6
+    assert (said_by(trained, unet) - said).abs().max() <= 1e-6
     assert "Not recorded: it was made anew" in (tmp_path / "p" / "README.md").read_text()
