@@ -2,17 +2,19 @@
 
 USE = {
     "diffusers": """```python
+import torch
 from diffusers import DiffusionPipeline
 
-pipe = DiffusionPipeline.from_pretrained("{base}")
+pipe = DiffusionPipeline.from_pretrained("{base}", dtype=torch.float32)
 pipe.load_lora_weights("FOLDER")  # this folder, or its id on the hub
 pipe("your prompt").images[0].save("image.png")
 ```""",
     "peft": """```python
+import torch
 from diffusers import DiffusionPipeline
 from peft import PeftModel
 
-pipe = DiffusionPipeline.from_pretrained("{base}")
+pipe = DiffusionPipeline.from_pretrained("{base}", dtype=torch.float32)
 PeftModel.from_pretrained(pipe.unet, "FOLDER/unet")  # puts the LoRA into pipe.unet
 pipe("your prompt").images[0].save("image.png")
 ```""",
@@ -23,9 +25,10 @@ diffusers: `pipe.load_lora_weights("FOLDER", weight_name="{file}")`.
 Strength 1 is as trained. The file has no trigger word: it changes what the model prefers to make,
 not what it knows.""",
     "pipeline": """```python
+import torch
 from diffusers import DiffusionPipeline
 
-pipe = DiffusionPipeline.from_pretrained("FOLDER")  # this folder, or its id on the hub
+pipe = DiffusionPipeline.from_pretrained("FOLDER", dtype=torch.float32)  # this folder, or its id on the hub
 pipe("your prompt").images[0].save("image.png")
 ```""",
     "user": """```python
@@ -33,7 +36,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-pipe = DiffusionPipeline.from_pretrained("{base}")
+pipe = DiffusionPipeline.from_pretrained("{base}", dtype=torch.float32)
 pipe.load_ip_adapter(
     "FOLDER", subfolder="", weight_name="user_adapter.safetensors", image_encoder_folder=None
 )
