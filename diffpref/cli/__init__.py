@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "diffpref.cli.scorers",
         "The scorers and their weights: list, check, where, convert, capture.",
     ),
+    "export": (
+        "diffpref.cli.export",
+        "The result for diffusers, peft, ComfyUI, A1111, whole; with a model card.",
+    ),
     "bench": ("diffpref.cli.bench", "Speed of scoring, arithmetic of training: score, flops."),
     "doctor": ("diffpref.cli.doctor", "Say what this machine has, and how to get what is missing."),
     "methods": ("diffpref.cli.methods", "List, show and cite the methods: list, show, cite."),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,11 +15,13 @@ from diffpref.evaluate.profiles import USERS_BY, users_by
 from diffpref.models import (
     AdapterConfig,
     Bundle,
+    fingerprint,
     load_bundle,
     load_lora,
     load_user_adapter,
     make_adapter,
     merged,
+    merged_encoder,
     trainable_parameters,
 )
 from diffpref.models.lora import Adaptable
@@ -29,6 +32,9 @@ from diffpref.train.store import Store
 
 CONFIG, PIPELINE, LORA, CHECKPOINTS = "config.yaml", "pipeline", "lora", "checkpoints"
 """What a run folder holds."""
+
+STEP = "step"
+"""Fact of a model that is a checkpoint of its run rather than its result."""
 
 
 def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
@@ -53,16 +59,59 @@ def open_run(folder: Path, place: Place, lora_scale: float) -> Opened:
         load_user_adapter(bundle.unet, folder)
         return _of_run(folder, bundle, {"result": "user adapter", **users_by(folder)})
     found = _checkpoint(folder)
-    _restore(bundle, config, found)
+    _restore(bundle, config, found, average=config.ema is not None)
     users = found.identity.get("users")
     by = {} if users is None else {USERS_BY: str(users)}
     return _of_run(folder, bundle, {"result": f"checkpoint of step {found.step}", **by})
 
 
+def open_weights(folder: Path, place: Place, *, average: bool, checkpoint: str) -> Opened:
+    """Load a run's weights as one of its checkpoints holds them.
+
+    Args:
+        folder: of the run.
+        place: device and precision.
+        average: the running average the run keeps, instead of the weights it trains.
+        checkpoint: newest, best, or the number of a step.
+
+    Raises:
+        UsageError: there is no such checkpoint, or the run keeps no average.
+        CheckpointError: it is damaged, or of another model.
+    """
+    config = load_config(folder / CONFIG)
+    if average and config.ema is None:
+        hint = "choose --weights last, or train with ema: {decay: 0.999}"
+        raise UsageError("this run keeps no average", where=str(folder), hint=hint)
+    found = _chosen(folder, checkpoint)
+    bundle = base_of_run(config, place)
+    _restore(bundle, config, found, average=average)
+    kind = "average" if average else "weights"
+    users = found.identity.get("users")
+    by = {} if users is None else {USERS_BY: str(users)}
+    facts = {"result": f"{kind} of step {found.step}", STEP: str(found.step), **by}
+    return _of_run(folder, bundle, facts)
+
+
+def _chosen(folder: Path, checkpoint: str) -> Checkpoint:
+    store = Store(folder / CHECKPOINTS)
+    steps = [path.name for path in sorted(store.folder.glob("step-*"))]
+    if checkpoint.isdecimal():
+        name = f"step-{int(checkpoint):08d}"
+        if name in steps:
+            return store.open(store.folder / name)
+    elif checkpoint in {"newest", "best"} and steps:
+        found = store.best() if checkpoint == "best" else store.latest()
+        if found is not None:
+            return found
+    known = ", ".join(str(int(name.removeprefix("step-"))) for name in steps) or "none"
+    hint = f"choose newest, best (with save.best_by), or a step; kept: {known}"
+    raise UsageError("there is no such checkpoint", where=f"--checkpoint {checkpoint}", hint=hint)
+
+
 def base_of_run(
     config: RunConfig, place: Place | None = None, *, attention: str = "sdpa"
 ) -> Bundle:
-    """Load what a run started from, its `init_lora` merged in."""
+    """Load what a run started from, its `init_lora` merged in: into the text encoders too."""
     place = place or Place()
     bundle = load_bundle(
         config.model.base,
@@ -76,7 +125,16 @@ def base_of_run(
     if config.model.init_lora is None:
         return bundle
     load_lora(bundle, config.model.init_lora)
-    return replace(bundle, unet=merged(bundle.unet))
+    return replace(bundle, unet=merged(bundle.unet), **_retold(bundle))
+
+
+def _retold(bundle: Bundle) -> dict[str, Any]:
+    """Return the text half with its LoRA folded in, under a hash of its own for the cache."""
+    encoders = tuple(merged_encoder(each) for each in bundle.text.encoders)
+    if encoders == bundle.text.encoders:
+        return {}
+    prints = {**bundle.fingerprints, "text": fingerprint(encoders)}
+    return {"text": replace(bundle.text, encoders=encoders), "fingerprints": prints}
 
 
 def adapt(bundle: Adaptable, config: RunConfig) -> None:
@@ -125,10 +183,10 @@ def _checkpoint(folder: Path) -> Checkpoint:
 
 
 @torch.no_grad()
-def _restore(bundle: Bundle, config: RunConfig, found: Checkpoint) -> None:
-    """Put a checkpoint's weights, or their average if the run keeps one, onto its base."""
+def _restore(bundle: Bundle, config: RunConfig, found: Checkpoint, *, average: bool) -> None:
+    """Put a checkpoint's weights, or their average, onto its base."""
     adapt(bundle, config)
-    stored = found.tensors("ema" if config.ema is not None else "trainable")
+    stored = found.tensors("ema" if average else "trainable")
     for name, value in trainable_parameters(bundle.unet).items():
         if name not in stored or stored[name].shape != value.shape:
             hint = "its config.yaml was changed, or the base is another one"

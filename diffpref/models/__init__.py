@@ -19,7 +19,7 @@ from diffpref.models.memory import (
     frozen_copy,
     set_attention,
 )
-from diffpref.models.pipeline import merged, save_pipeline, to_pipeline
+from diffpref.models.pipeline import merged, merged_encoder, save_pipeline, to_pipeline
 from diffpref.models.unet import UNetDenoiser, make_denoiser
 from diffpref.models.user_adapter import UserAdapter, user_adapter_of
 from diffpref.models.user_files import load_user_adapter, save_user_adapter
@@ -50,6 +50,7 @@ __all__ = [
     "make_adapter",
     "make_denoiser",
     "merged",
+    "merged_encoder",
     "save_lora",
     "save_pipeline",
     "save_user_adapter",

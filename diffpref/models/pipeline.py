@@ -14,6 +14,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
+from peft.tuners.lora import LoraLayer
 
 from diffpref.errors import ConfigError
 from diffpref.models.bundle import Bundle
@@ -21,6 +22,7 @@ from diffpref.models.family import SD15
 from diffpref.models.lora import has_adapters
 from diffpref.models.memory import cast_weights
 from diffpref.models.quiet import quiet
+from diffpref.models.text import Encoder
 from diffpref.models.user_adapter import user_adapter_of
 
 StockPipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
@@ -85,7 +87,7 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
             hint="choose a new folder, or one that holds a pipeline to replace",
         )
     pipe = assemble(bundle, bundle.vae)
-    pipe.register_modules(unet=merged(bundle.unet))
+    pipe.register_modules(unet=merged(bundle.unet), **_merged_encoders(bundle))
     if dtype is not None:
         pipe = _cast(pipe, dtype)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -107,6 +109,33 @@ def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     copy.fuse_lora()
     copy.unload_lora()
     return cast_weights(copy, dtype)
+
+
+def merged_encoder(encoder: Encoder) -> Encoder:
+    """Return a text encoder with its LoRA folded in: a copy, or itself if it has none.
+
+    transformers would save the LoRA alone, and has no word for folding it in.
+    """
+    if not has_adapters(encoder):
+        return encoder
+    copy = deepcopy(encoder)
+    dtype = next(copy.parameters()).dtype
+    cast_weights(copy, torch.promote_types(dtype, torch.float32))
+    for path, module in list(copy.named_modules()):
+        if isinstance(module, LoraLayer):
+            layer: Any = module
+            layer.merge()
+            parent, _, name = path.rpartition(".")
+            setattr(copy.get_submodule(parent), name, layer.get_base_layer())
+    stock: Any = copy
+    del stock.peft_config
+    stock._hf_peft_config_loaded = False
+    return cast_weights(copy, dtype)
+
+
+def _merged_encoders(bundle: Bundle) -> dict[str, Encoder]:
+    towers = zip(bundle.family.towers, bundle.text.encoders, strict=True)
+    return {tower.encoder: merged_encoder(encoder) for tower, encoder in towers}
 
 
 def _cast(pipe: StockPipeline, dtype: torch.dtype) -> StockPipeline:

@@ -96,6 +96,13 @@ def read_about(path: Path) -> dict[str, str]:
         return dict(weights.metadata() or {})
 
 
+def remove_user_adapter(net: UserNet) -> None:
+    """Take a network's user adapter out, if it has one, leaving the network as it was."""
+    adapter = user_adapter_of(net)
+    if adapter is not None:
+        _remove(net, adapter)
+
+
 def _remove(net: UserNet, adapter: UserAdapter) -> None:
     """Take an adapter out again, leaving the network as it was."""
     for site in sites(net):

@@ -20,6 +20,7 @@ from diffpref.models.place import at_hand, beside, waiting
 from diffpref.run.assemble import Assembled, assemble, assemble_online
 from diffpref.run.data import Progress, cache_of
 from diffpref.run.export import export
+from diffpref.run.facts import write_facts
 from diffpref.run.first_update import first_update
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
 from diffpref.run.fsdp import whole_bundle
@@ -191,6 +192,7 @@ def _record(config: RunConfig, folder: Path, accelerator: Accelerator, run: Asse
             processes=accelerator.num_processes,
             sharded=run.shards is not None,
         )
+        write_facts(folder, run)
 
 
 def _cached(config: RunConfig, bundle: Bundle, accelerator: Accelerator, watch: Watch) -> Cache:

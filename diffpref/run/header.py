@@ -25,10 +25,10 @@ def header(run: Assembled) -> list[str]:
     ]
     if isinstance(objective, PreferenceObjective) and isinstance(objective.loss, PairLoss):
         lines.append(
-            f"strength: {Strength.from_salesforce(objective.loss.beta).header(_numel(run))}"
+            f"strength: {Strength.from_salesforce(objective.loss.beta).header(numel_of(run))}"
         )
     elif isinstance(objective, StepObjective | PairedWalks):
-        lines.append(f"strength: {StepStrength(beta=objective.loss.beta).header(_numel(run))}")
+        lines.append(f"strength: {StepStrength(beta=objective.loss.beta).header(numel_of(run))}")
     first = getattr(objective, "first_loss", None)
     if first is not None:
         lines.append(f"expected first loss: {first:.4f}")
@@ -88,7 +88,8 @@ def _shared(run: Assembled) -> str:
     return told + (" that share the weights" if run.shards is not None else "")
 
 
-def _numel(run: Assembled) -> int:
+def numel_of(run: Assembled) -> int:
+    """Return how many numbers one latent of the run has."""
     if run.cache is not None:
         return run.cache.posterior(run.cache.rows[0])[0][0].numel()
     assert run.online is not None  # a run has a cache or this

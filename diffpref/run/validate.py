@@ -93,6 +93,8 @@ class Validator:
             shape = (len(settings.seeds), len(prompts))
             rate = win_rate(mine.view(shape).T, theirs.view(shape).T)
             metrics[f"win_rate/{name}"] = rate.rate
+            metrics[f"win_rate_low/{name}"] = rate.low
+            metrics[f"win_rate_high/{name}"] = rate.high
             metrics[f"score/{name}"] = float(mine.mean())
             metrics[f"score_base/{name}"] = float(theirs.mean())
         why = beyond(metrics, settings.max_drift)
