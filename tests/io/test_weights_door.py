@@ -156,6 +156,24 @@ def test_no_file_runs_code_through_any_door(
     count("canaries x entry points", tried)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_torch_alone_would_not_run_code_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the reading of the pickle's words stands weights_only; each holds by itself."""
+    monkeypatch.setattr("diffpref.io.weights._check_archive", lambda _: None)
+    canary = Canary(tmp_path / "canary")
+    refused = 0
+    for number, (name, data) in enumerate(corpus(canary).items()):
+        (tmp_path / f"{number}.pt").write_bytes(data)
+        with suppress(DiffprefError):
+            safe_load_weights(tmp_path / f"{number}.pt")
+            refused -= 1
+        refused += 1
+        assert not canary.path.exists(), name
+    assert refused >= 9
+
+
 def test_the_canaries_sing(tmp_path: Path) -> None:
     """The corpus is dangerous to whoever opens it the usual way."""
     canary = Canary(tmp_path / "canary")
