@@ -198,11 +198,11 @@ def test_rows_of_parquet_sound_and_damaged_are_told_apart(
     pq.write_table(pa.Table.from_pylist(table, schema=shape), file, row_group_size=333)
     found = list(open_records(str(file)).rows())
     assert [row.line for row in found] == list(range(1, rows + 1))
-    for row in found:
-        _judged(row, row.line in sound)
-        if isinstance(row, Record):
-            assert row.prompt == table[row.line - 1]["caption"]
-            assert row.scores[0] == table[row.line - 1]["label_0"]
+    for each in found:
+        _judged(each, each.line in sound)
+        if isinstance(each, Record):
+            assert each.prompt == table[each.line - 1]["caption"]
+            assert each.scores[0] == table[each.line - 1]["label_0"]
     count("fuzzed rows of parquet", rows)
 
 
