@@ -182,7 +182,8 @@ def with_parts(objective: AnyObjective, parts: Mapping[str, Spec], kit: Toolkit)
         try:
             changed = replace(changed, **{part: built})
         except ValueError as error:
-            raise ConfigError(str(error), where=f"parts.{part}") from error
+            hint = f"change parts.{part}, or remove it"
+            raise ConfigError(str(error), where=f"parts.{part}", hint=hint) from error
     if isinstance(changed, PreferenceObjective):
         # A step beyond the schedule is refused now rather than when training starts.
         changed.timesteps(Draws(seed=0, positions=torch.tensor([0])), changed.length)
@@ -233,7 +234,8 @@ def _value(value: object, annotation: Any, *, where: str) -> Any:
     except ValidationError as error:
         raise mistaken_value(error.errors()[0], where, shown=value) from None
     if mistaken or (type(converted) is float and not isfinite(converted)):
-        raise ConfigError(f"{value!r} is not a finite number", where=where)
+        hint = f"write {where} as a plain number"
+        raise ConfigError(f"{value!r} is not a finite number", where=where, hint=hint)
     return converted
 
 
@@ -256,7 +258,8 @@ def _build(part: str, spec: Spec, kit: Toolkit, old_loss: object) -> Any:
     try:
         built = factory(*wanted, **ready)
     except ValueError as error:
-        raise ConfigError(str(error), where=where) from error
+        hint = f"change {where}, or leave it out for its default"
+        raise ConfigError(str(error), where=where, hint=hint) from error
     if part == "loss":
         _check_unit(kind, built, old_loss)
     return built

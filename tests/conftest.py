@@ -31,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Return what tells scripts/reliability.sh how often something was tried: (what, times)."""
+    return record_property
+
+
+@pytest.fixture
 def published_dir(request: pytest.FixtureRequest) -> Path:
     """The folder of --weights-dir; the test is skipped without one."""
     told = request.config.getoption("--weights-dir")

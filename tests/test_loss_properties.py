@@ -165,7 +165,9 @@ def test_beta_multiplies_the_logit(name: str) -> None:
 
 
 @every_pair_loss
-def test_slopes_are_those_of_central_differences(name: str) -> None:
+def test_slopes_are_those_of_central_differences(
+    name: str, count: Callable[[str, int], None]
+) -> None:
     loss = PAIR_LOSSES[name](beta=1.0)
     rng = torch.Generator().manual_seed(0)
     for _ in range(50):
@@ -180,3 +182,4 @@ def test_slopes_are_those_of_central_differences(name: str) -> None:
             step[0, image] = 1e-5
             rise = loss(policy + step, reference, label) - loss(policy - step, reference, label)
             assert slope[0, image].item() == pytest.approx(rise.item() / 2e-5, rel=1e-6, abs=1e-8)
+    count("gradient draws", 50)

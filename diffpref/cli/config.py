@@ -13,13 +13,12 @@ ABOUT = "The presets that ship with diffpref, and the schema of a configuration.
 
 app = verb_app(ABOUT, no_args_is_help=True)
 
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 Name = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset or a file.")]
 
 
 @app.command("list")
-def list_(
-    *, json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False
-) -> None:
+def list_(*, json: Json = False) -> None:
     """List the presets: the names that `diffpref train` takes."""
     found = [(name, _about(path)) for name, path in assets.presets().items()]
     if json:
@@ -29,8 +28,13 @@ def list_(
 
 
 @app.command()
-def show(name: Name) -> None:
-    """Write a preset to stdout, comments included."""
+def show(name: Name, *, json: Json = False) -> None:
+    """Write a preset to stdout, comments included; --json: checked, with every default."""
+    if json:
+        from diffpref.config import load_config
+
+        write_json(load_config(name).model_dump(mode="json"))
+        return
     typer.echo(assets.find_config(name).read_text(encoding="utf-8"), nl=False)
 
 

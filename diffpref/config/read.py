@@ -32,7 +32,8 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     path = source if isinstance(source, Path) else find_config(source)
     tree, lines = load_yaml_lines(path)
     if not isinstance(tree, dict):
-        raise ConfigError("is not a configuration: no keys", where=str(path))
+        hint = "begin with a preset: diffpref config copy NAME"
+        raise ConfigError("is not a configuration: no keys", where=str(path), hint=hint)
     merged = cast(Tree, tree)
     told = [_override(merged, text) for text in overrides]
     return parse_config(merged, name=str(path), lines=lines, told=told)

@@ -31,6 +31,11 @@ class RowCode(StrEnum):
     def meaning(self) -> str:
         return _MEANING[self]
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _REMEDY[self]
+
 
 _MEANING = {
     RowCode.MISSING_FIELD: "prompt, images, scores or their column is absent or null",
@@ -51,6 +56,27 @@ _MEANING = {
     RowCode.MISSING_CAPTION: "there is neither a .txt of this stem nor a line in captions.jsonl",
     RowCode.DAMAGED_FILE: "a file of the data set cannot be read to its end",
     RowCode.NO_LABEL: "the label table knows nothing of one of the images",
+}
+
+_REMEDY = {
+    RowCode.MISSING_FIELD: "add the field, or leave the row out",
+    RowCode.WRONG_TYPE: "write a text, a list of paths, a list of numbers",
+    RowCode.EMPTY_PROMPT: "write what the pictures were asked to show",
+    RowCode.LONG_PROMPT: "shorten it; models read 77 tokens",
+    RowCode.BAD_TEXT: "remove the character, save the file as UTF-8",
+    RowCode.NO_IMAGES: "name the images, or leave the row out",
+    RowCode.TOO_MANY_IMAGES: "keep the images that were compared",
+    RowCode.COUNT_MISMATCH: "write as many scores as images",
+    RowCode.BAD_SCORE: "write a number: 1 and 0 for a vote, 0.5 and 0.5 for a tie",
+    RowCode.BAD_LABEL: "write 1, 0, or 0.5 for a tie",
+    RowCode.BAD_RANKING: "number the images from 1, the best",
+    RowCode.BAD_WEIGHT: "write a number above 0, or leave weight out",
+    RowCode.UNLABELLED: "nothing to do: the row is left out",
+    RowCode.SELF_PAIR: "replace one of the two, or leave the row out",
+    RowCode.MISSING_SIDE: "add the file of the same name to the other folder",
+    RowCode.MISSING_CAPTION: "write the caption into STEM.txt beside the picture",
+    RowCode.DAMAGED_FILE: "download the file again",
+    RowCode.NO_LABEL: "make the label table of these data: diffpref label pairs",
 }
 
 HARMLESS = frozenset({RowCode.UNLABELLED.value})

@@ -67,7 +67,8 @@ def judged(logit: PerRow, share: PerRow, unit: Int[Tensor, " n"]) -> Judged:
         hint = "use a larger data set, or another --split"
         raise DataError("there are no test pairs", where="accuracy", hint=hint)
     if bool(torch.isnan(logit).any()):
-        raise DataError("a prediction is not a number", where="accuracy")
+        hint = "look for the pair's image or prompt with `diffpref score`; or try --dtype fp32"
+        raise DataError("a prediction is not a number", where="accuracy", hint=hint)
     right = hits(logit, share)
     means = torch.stack([right[unit == each].mean() for each in unit.unique()])
     low, high = bootstrap_means(means[None])[0]

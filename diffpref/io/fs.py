@@ -7,6 +7,11 @@ from typing import Protocol, runtime_checkable
 
 Buffer = bytes | memoryview
 
+ORDINARY = 0o666
+"""Permissions of a new file before the umask takes some away."""
+PRIVATE = 0o600
+"""Of a file that is nobody else's business: its owner alone may read it."""
+
 
 @runtime_checkable
 class Fs(Protocol):
@@ -32,13 +37,16 @@ class Fs(Protocol):
 
 
 class RealFs:
-    """The machine's own file system."""
+    """The machine's own file system; new files get the permissions `mode`."""
+
+    def __init__(self, *, mode: int = ORDINARY) -> None:
+        self.mode = mode
 
     def mkdir(self, path: Path) -> None:
         path.mkdir()
 
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self.mode)
 
     def write(self, handle: int, data: Buffer) -> None:
         rest = memoryview(data)

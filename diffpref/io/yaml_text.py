@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**18
 MAX_DEPTH = 32
 MAX_NODES = 20_000
+_SYNTAX = "look at this line's indentation, colons and quotes"
 _PREFIX = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 _TIMESTAMP = _PREFIX + "timestamp"
@@ -59,11 +60,13 @@ def load_yaml_lines(source: Path | str, where: str | None = None) -> tuple[objec
         lines = _inspect(node, where)
         return loader.construct_document(node), lines  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     except RecursionError as error:
-        raise ConfigError(f"nested deeper than {MAX_DEPTH}", where=where) from error
+        hint = "write it flatter; `diffpref config schema` shows the shape"
+        raise ConfigError(f"nested deeper than {MAX_DEPTH}", where=where, hint=hint) from error
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_problem(error), where=_at(where, error.problem_mark)) from error
+        at = _at(where, error.problem_mark)
+        raise ConfigError(_problem(error), where=at, hint=_SYNTAX) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"not valid YAML: {error}", where=where) from error
+        raise ConfigError(f"not valid YAML: {error}", where=where, hint=_SYNTAX) from error
     finally:
         if loader is not None:
             loader.dispose()  # pyright: ignore[reportUnknownMemberType]
@@ -73,7 +76,9 @@ def _read(source: Path | str, where: str) -> str:
     try:
         data = source.read_bytes() if isinstance(source, Path) else source.encode("utf-8")
         if len(data) > MAX_BYTES:
-            raise ConfigError(f"{len(data)} bytes exceed the ceiling of {MAX_BYTES}", where=where)
+            what = f"{len(data)} bytes exceed the ceiling of {MAX_BYTES}"
+            hint = "give a configuration; data go to data.source"
+            raise ConfigError(what, where=where, hint=hint)
         return data.decode("utf-8-sig")
     except UnicodeError as error:
         hint = "save the file as UTF-8"
@@ -98,7 +103,8 @@ def _inspect(root: "yaml.nodes.Node", where: str) -> dict[str, int]:
         visited += 1
         if visited > MAX_NODES or depth > MAX_DEPTH:
             what = f"more than {MAX_NODES} values or {MAX_DEPTH} levels, aliases unfolded"
-            raise ConfigError(what, where=_at(where, node.start_mark))
+            hint = "write it shorter and without aliases"
+            raise ConfigError(what, where=_at(where, node.start_mark), hint=hint)
         _settle_tag(node, where)
         lines.setdefault(key, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):

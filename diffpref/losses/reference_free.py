@@ -87,9 +87,11 @@ def odds_ratio(*, weight: float = 0.1) -> OddsRatioLoss:
 
 def decay(x: Tensor) -> Tensor:
     """Return x / (e^x - 1), which falls from 1 at x = 0, with a derivative there."""
-    small = x.abs() < SERIES
-    safe = x.where(~small, 1.0)
-    return torch.where(small, 1 - x / 2 + x.square() / 12, safe / torch.expm1(safe))
+    small, size = x.abs() < SERIES, x.abs()
+    safe = size.where(~small, 1.0)
+    # of |x|, so that no exponential overflows; below 0 it is larger by |x|
+    large = safe * torch.exp(-safe) / -torch.expm1(-safe) + (-x).clamp(min=0)
+    return torch.where(small, 1 - x / 2 + x.square() / 12, large)
 
 
 def _preferred_error(policy: PerImage, label: PerImage) -> PerPrompt:

@@ -91,7 +91,8 @@ def _with_habits(family: Family, path: Path) -> Family:
     try:
         told = read_json(path)
     except BadText as error:
-        raise ConfigError(error.reason, where=str(path)) from error
+        hint = 'write {"guidance": 5.0}, or remove the file'
+        raise ConfigError(error.reason, where=str(path), hint=hint) from error
     guidance = told.get("guidance") if isinstance(told, dict) else None
     if not isinstance(guidance, int | float) or isinstance(guidance, bool):
         hint = 'write {"guidance": 5.0}, or remove the file'

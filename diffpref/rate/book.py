@@ -38,7 +38,7 @@ class Book:
             hint = "name another folder with --out"
             raise UsageError(f"holds another data set ({OTHERS})", where=str(folder), hint=hint)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a taste is its owner's
         except OSError as error:
             what, hint = f"cannot be made: {error.strerror}", "name another folder with --out"
             raise DiskError(what, where=str(folder), hint=hint) from error

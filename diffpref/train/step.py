@@ -77,7 +77,7 @@ def take_step(
     agreed = bool(learner.processes.gather(good[None].to(learner.processes.device)).all())
     if agreed:
         set_lr(learner.optimizer, lr)
-        learner.optimizer.step()
+        _update(learner.optimizer, step)
     learner.optimizer.zero_grad(set_to_none=True)
     excused = _rescale(learner.scaler, agreed)
     if agreed:
@@ -113,6 +113,19 @@ def fitting_step(
         learner.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         rows = max(1, rows // 2)
+
+
+def _update(optimizer: Optimizer, step: int) -> None:
+    """Apply the gradient; fewer rows per pass would not help here, and half an update may be done.
+
+    Raises:
+        OutOfMemoryError: the optimizer's state does not fit.
+    """
+    try:
+        optimizer.step()
+    except torch.OutOfMemoryError as error:
+        what = f"the optimizer's state does not fit at step {step}"
+        raise OutOfMemoryError(what, where="optimizer.name", hint=OUT_OF_MEMORY) from error
 
 
 def _gradient(learner: Learner[B], window: B, positions: Tensor, rows_per_pass: int | None) -> Loss:

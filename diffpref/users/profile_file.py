@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffpref.errors import DataError
 from diffpref.io import save_tensors
+from diffpref.io.fs import PRIVATE, RealFs
 from diffpref.io.labelled import load_labelled
 from diffpref.users.evidence_file import evidence_in, kept
 from diffpref.users.left_out import LeftOut
@@ -33,7 +34,7 @@ _MAKE = "make one with `diffpref profile fit`"
 
 
 def save_profile(path: Path | str, profile: UserProfile) -> None:
-    """Write a profile as a whole.
+    """Write a profile as a whole, readable by its owner alone.
 
     Raises:
         DiskError: the folder cannot be written; an older file is intact.
@@ -46,7 +47,8 @@ def save_profile(path: Path | str, profile: UserProfile) -> None:
     if profile.evidence is not None:
         tensors |= kept(profile.evidence)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(path, tensors, {LABEL: json.dumps(_header(profile), sort_keys=True)})
+    labels = {LABEL: json.dumps(_header(profile), sort_keys=True)}
+    save_tensors(path, tensors, labels, fs=RealFs(mode=PRIVATE))
 
 
 def load_profile(path: Path | str, prior: Prior | str | None = None) -> UserProfile:

@@ -85,3 +85,18 @@ def test_schema_describes_a_run_and_refuses_unknown_keys(
     schema = json.loads(capsys.readouterr().out)
     assert {"model", "method", "data", "loop"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+
+
+def test_show_as_json_is_checked_and_holds_every_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "model: {base: builtin:base}\nmethod: {name: diffusion_dpo}\n"
+        "data: {source: builtin:pairs}\nloop: {steps: 3}\noptimizer: {lr: 1e-5}\n"
+    )
+    assert main(["config", "show", str(mine), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"]["name"] == "diffusion_dpo"
+    assert found["loop"]["max_consecutive_skips"] == 3
+    assert main(["config", "show", "sdxl/dpo", "--json"]) == 3

@@ -137,7 +137,9 @@ SUFFIXES = (".pt", ".safetensors", ".bin", ".json")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_no_file_runs_code_through_any_door(tmp_path: Path) -> None:
+def test_no_file_runs_code_through_any_door(
+    tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
     canary = Canary(tmp_path / "canary")
     files = corpus(canary)
     tried = 0
@@ -151,6 +153,25 @@ def test_no_file_runs_code_through_any_door(tmp_path: Path) -> None:
                 tried += 1
                 assert not canary.path.exists(), (name, suffix, entry)
     assert tried >= 60
+    count("canaries x entry points", tried)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_torch_alone_would_not_run_code_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the reading of the pickle's words stands weights_only; each holds by itself."""
+    monkeypatch.setattr("diffpref.io.weights._check_archive", lambda _: None)
+    canary = Canary(tmp_path / "canary")
+    refused = 0
+    for number, (name, data) in enumerate(corpus(canary).items()):
+        (tmp_path / f"{number}.pt").write_bytes(data)
+        with suppress(DiffprefError):
+            safe_load_weights(tmp_path / f"{number}.pt")
+            refused -= 1
+        refused += 1
+        assert not canary.path.exists(), name
+    assert refused >= 9
 
 
 def test_the_canaries_sing(tmp_path: Path) -> None:

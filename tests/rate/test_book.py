@@ -1,6 +1,8 @@
 """The journal and the pairs it amounts to."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,9 @@ def test_a_revealed_study_stays_revealed(tmp_path: Path) -> None:
     book.close()
     assert Book(tmp_path).revealed
     assert json.loads((tmp_path / JOURNAL).read_text())["revealed"] is True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such permissions")
+def test_a_new_folder_of_votes_is_its_owners_alone(tmp_path: Path) -> None:
+    Book(tmp_path / "votes").close()
+    assert stat.S_IMODE((tmp_path / "votes").stat().st_mode) == 0o700

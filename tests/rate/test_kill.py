@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,14 +109,20 @@ def check_kill(tmp_path: Path, seed: int) -> int:
     return len(given)
 
 
-def test_no_acknowledged_answer_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
+def test_no_acknowledged_answer_is_lost_when_the_server_is_killed(
+    tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
     assert check_kill(tmp_path, seed=1) > 0
+    count("kills of the rating page", 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_no_acknowledged_answer_is_lost_at_twenty_other_moments(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(2, 51))
+def test_no_acknowledged_answer_is_lost_at_forty_nine_other_moments(
+    tmp_path: Path, seed: int, count: Callable[[str, int], None]
+) -> None:
     check_kill(tmp_path, seed)
+    count("kills of the rating page", 1)
 
 
 @pytest.mark.slow

@@ -142,10 +142,15 @@ def test_an_answer_that_is_not_stored_stays_on_the_page(
     assert session.answer(before["question"]["nonce"], "left")["progress"]["answered"] == 1
 
 
-def test_many_answers_at_once_are_one_line_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pictures", "answers"), [(16, 120), pytest.param(46, 1035, marks=pytest.mark.slow)]
+)
+def test_many_answers_at_once_are_one_line_each(
+    tmp_path: Path, pictures: int, answers: int, count: Callable[[str, int], None]
+) -> None:
     """Eight windows ask and answer as fast as they can; what was accepted is in the journal."""
     pool = Pool()
-    pool.add(list(every_two([("a", made_up(16))], seed=0)))
+    pool.add(list(every_two([("a", made_up(pictures))], seed=0)))
     session = Session(Book(tmp_path), pool, Plan())
     accepted: list[str] = []
 
@@ -163,8 +168,9 @@ def test_many_answers_at_once_are_one_line_each(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     written = [row["nonce"] for row in lines(tmp_path)]
-    assert len(written) == len(set(written)) == 120
+    assert len(written) == len(set(written)) == answers
     assert set(accepted) == set(written)
+    count("answers given at once", answers)
 
 
 def test_the_next_pair_is_the_one_that_profile_ask_would_name(

@@ -50,6 +50,38 @@ def test_eight_pairs_are_eight_pairs_however_they_are_sliced(
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
 
 
+CLASSES: dict[str, dict[str, Any]] = {
+    "8 x 1": {"data__pairs_per_batch": 1, "loop__micro_batches": 8},
+    "4 x 2": {"data__pairs_per_batch": 2, "loop__micro_batches": 4},
+    "2 x 4": {"data__pairs_per_batch": 4, "loop__micro_batches": 2},
+    "one row a pass": {"data__pairs_per_batch": 8, "loop__rows_per_pass": 1},
+    "checkpointed": {"data__pairs_per_batch": 8, "model__gradient_checkpointing": True},
+    "a copy as reference": {"data__pairs_per_batch": 8, "reference": {"kind": "frozen"}},
+    "three rows a pass": {"data__pairs_per_batch": 8, "loop__rows_per_pass": 3},
+}
+
+
+@pytest.mark.slow
+def test_twenty_steps_are_the_same_curve_without_a_one_sided_difference(
+    make_config: Make, tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
+    """Differences of 1e-10 are rounding; a mean of 1e-12 of them is no bend of the curve."""
+    exact = {"model__dtype": "fp64", "loop__steps": 20}
+    execute(make_config(data__pairs_per_batch=8, **exact), tmp_path / "whole")
+    curve = _losses(tmp_path / "whole")
+    for name, settings in CLASSES.items():
+        execute(make_config(**exact, **settings), tmp_path / name)
+        assert distance(tmp_path / "whole", tmp_path / name) < 1e-10, name
+        off = torch.tensor(_losses(tmp_path / name)) - torch.tensor(curve)
+        assert float(off.abs().max()) < 1e-10, name
+        assert abs(float(off.mean())) < 1e-12, name
+        count("equivalent settings", 1)
+
+
+def _losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")]
+
+
 def test_adapters_off_and_a_frozen_copy_are_the_same_reference(
     make_config: Make, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from diffpref.config import RunConfig
 from diffpref.errors import DataError, DivergedError, OutOfMemoryError
 from diffpref.run.execute import Watch, execute
+from diffpref.train import backward as backward_module
 from diffpref.train import step as step_module
 from diffpref.train.log import read_metrics
 from diffpref.train.store import Store
@@ -94,6 +95,82 @@ def test_too_little_memory_halves_the_rows_and_learns_the_same(
     assert all(torch.allclose(mine[name], theirs[name], rtol=0, atol=1e-10) for name in mine)
     assert stores[1] is not None
     assert stores[1].state["rows_per_pass"] == 2
+
+
+Raiser = Callable[[int], None]
+
+
+def _at_forward(monkeypatch: pytest.MonkeyPatch, too_much: Raiser) -> None:
+    real = backward_module._measured
+
+    def measured(objective, net, point, size) -> torch.Tensor:
+        too_much(min(size, len(point)))
+        return real(objective, net, point, size)
+
+    monkeypatch.setattr(backward_module, "_measured", measured)
+
+
+def _at_backward(monkeypatch: pytest.MonkeyPatch, too_much: Raiser) -> None:
+    """After a pass has already left its gradient behind."""
+    real = torch.autograd.backward
+
+    def backward(tensors, grad) -> None:
+        real(tensors, grad)
+        too_much(len(tensors))
+
+    monkeypatch.setattr(torch.autograd, "backward", backward)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("place", [_at_forward, _at_backward])
+@pytest.mark.parametrize("fits", [pytest.param(1, marks=SLOW), 2, pytest.param(4, marks=SLOW)])
+def test_memory_that_ends_in_a_pass_changes_no_gradient(
+    make_config: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Callable[[pytest.MonkeyPatch, Raiser], None],
+    fits: int,
+    count: Callable[[str, int], None],
+) -> None:
+    """Eight rows; the pretended memory holds `fits` of them."""
+    config = make_config(model__dtype="fp64", data__pairs_per_batch=4, loop__steps=2)
+    execute(config, tmp_path / "roomy")
+    refused = []
+
+    def too_much(rows: int) -> None:
+        if rows > fits:
+            refused.append(rows)
+            raise torch.OutOfMemoryError("pretended")
+
+    place(monkeypatch, too_much)
+    execute(config, tmp_path / "tight")
+    assert refused == [8, 4, 2, 1][: refused.index(refused[-1]) + 1]
+    assert refused[-1] == 2 * fits
+    newest = [Store(tmp_path / name / "checkpoints").latest() for name in ("roomy", "tight")]
+    mine, theirs = (found.tensors("trainable") for found in newest if found is not None)
+    assert all(torch.allclose(mine[name], theirs[name], rtol=0, atol=1e-10) for name in mine)
+    assert newest[1] is not None
+    assert newest[1].state["rows_per_pass"] == fits
+    count("out-of-memory points with equal gradients", 1)
+
+
+def test_memory_that_ends_in_the_optimizer_is_not_tried_again(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an update may be done then: doing it again would be another update."""
+    calls = []
+
+    def step(self, *_: object) -> None:
+        calls.append(self)
+        raise torch.OutOfMemoryError("pretended")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(OutOfMemoryError, match="optimizer") as ended:
+        execute(make_config(), tmp_path / "run")
+    assert ended.value.exit_code == 8
+    assert len(calls) == 1
 
 
 def test_too_little_memory_for_one_row_says_what_to_try(

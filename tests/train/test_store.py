@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,9 @@ def flip(file: Path, bit: int) -> None:
     file.write_bytes(bytes(data))
 
 
-def test_a_hundred_single_bit_flips_are_all_noticed(tmp_path: Path) -> None:
+def test_a_hundred_single_bit_flips_are_all_noticed(
+    tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
     store = Store(tmp_path)
     path = save(store, 1)
     rng = random.Random(0)
@@ -191,6 +194,7 @@ def test_a_hundred_single_bit_flips_are_all_noticed(tmp_path: Path) -> None:
             store.open(path)
         flip(file, bit)
         assert store.open(path).step == 1, "undone, it must be accepted again"
+    count("bit flips noticed", turn + 1)
 
 
 def test_every_single_bit_of_a_manifest_matters(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from diffpref.io.fs import Fs
 from diffpref.train.manifest import Checkpoint
 from diffpref.train.store import Store
 from tests.faults import CountingFs, Died, counting, dying_at, full_disk_at, quiet
+
+Count = Callable[[str, int], None]
 
 
 def save(store: Store, step: int, *, keep: int, best: bool = False, size: int = 64) -> None:
@@ -98,7 +101,7 @@ ONCE = pytest.param(False, id="once", marks=pytest.mark.slow)
 @pytest.mark.parametrize("half", [BEFORE, pytest.param(True, id="half-written")])
 @pytest.mark.parametrize("row", HISTORIES, ids=str)
 def test_dying_at_any_file_operation_loses_nothing(
-    tmp_path: Path, row: tuple[list[int], int, int, bool], half: bool
+    tmp_path: Path, row: tuple[list[int], int, int, bool], half: bool, count: Count
 ) -> None:
     begin(tmp_path / "count", row[0])
     fs = counting()
@@ -111,12 +114,13 @@ def test_dying_at_any_file_operation_loses_nothing(
         done = attempt(folder, dying_at(last, half=half), row)
         assert done == (last == fs.calls)
         check_survival(folder, row, done)
+    count("crash points", fs.calls + 1)
 
 
 @pytest.mark.parametrize("for_ever", [ONCE, pytest.param(True, id="until-freed")])
 @pytest.mark.parametrize("row", HISTORIES, ids=str)
 def test_a_disk_that_fills_at_any_operation_damages_nothing(
-    tmp_path: Path, row: tuple[list[int], int, int, bool], for_ever: bool
+    tmp_path: Path, row: tuple[list[int], int, int, bool], for_ever: bool, count: Count
 ) -> None:
     begin(tmp_path / "count", row[0])
     fs = counting()
@@ -128,6 +132,7 @@ def test_a_disk_that_fills_at_any_operation_damages_nothing(
         if fs.names[first] in ("write", "create", "fsync"):
             assert not done, "a save that was not written must not be acknowledged"
         check_survival(folder, row, done)
+    count("full-disk points", fs.calls)
 
 
 def test_the_enumeration_notices_a_store_that_prunes_first(tmp_path: Path) -> None:
@@ -243,11 +248,13 @@ def kill_often(folder: Path, kills: int) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_random_kills_lose_nothing(tmp_path: Path) -> None:
+def test_random_kills_lose_nothing(tmp_path: Path, count: Count) -> None:
     assert kill_often(tmp_path / "run", 20) >= 10
+    count("kills", 20)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_two_hundred_random_kills_lose_nothing(tmp_path: Path) -> None:
+def test_two_hundred_random_kills_lose_nothing(tmp_path: Path, count: Count) -> None:
     assert kill_often(tmp_path / "run", 200) >= 100
+    count("kills", 200)

@@ -1,7 +1,7 @@
 """A power cut may forget everything that was not flushed, in any combination."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -196,7 +196,9 @@ HISTORIES = {"keep one": [(1, 1), (2, 1)], "again": [(1, 2), (1, 2)], "three": [
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, history: str) -> None:
+def test_a_power_cut_loses_nothing_that_was_acknowledged(
+    tmp_path: Path, history: str, count: Callable[[str, int], None]
+) -> None:
     root = tmp_path / "run"
     root.mkdir()
     recorder = Recorder(root)
@@ -205,6 +207,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, history
     materialise(replay(recorder, everything), tmp_path / "replayed")
     assert tree_of(tmp_path / "replayed") == tree_of(root), "the model is not the file system"
     assert losses(recorder, acknowledged, scratch(tmp_path)) == []
+    count("disks after a power cut", len(list((tmp_path / "scratch").iterdir())))
 
 
 def test_the_model_notices_a_store_that_does_not_flush(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The profile file: small, readable, nothing of the person but numbers, and hard to confuse."""
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def test_names_prompts_and_pictures_are_not_in_the_file(tmp_path: Path) -> None:
     data = (tmp_path / "me.profile").read_bytes()
     for secret in (b"Ada", b"prompt 1", pairs.keys[int(pairs.first[0])], b"\x89PNG", b"\xff\xd8"):
         assert secret not in data
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such permissions")
+def test_only_its_owner_may_read_a_profile_even_when_it_replaces_another_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "me.profile"
+    path.write_bytes(b"old")
+    path.chmod(0o644)
+    save_profile(path, profile())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_profile_of_another_population_or_encoder_is_refused_with_a_remedy(

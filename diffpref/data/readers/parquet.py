@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ from diffpref.data.validate import Fault, Place, bad_row
 from diffpref.errors import DataError, nearest
 
 MAGIC = b"PAR1"
+UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises for a damaged file; names that are no UTF-8 are a ValueError."""
 SHARD = re.compile(r"^(?P<split>\w+)-\d{5}-of-\d{5}(-\w+)?\.parquet$")
 ROWS_AT_ONCE = 64
 """Two photographs a row: about 20 MB in memory."""
@@ -63,7 +66,7 @@ def _shard_rows(path: Path, pixels: bool, start: int) -> Iterator[Row]:
     """Yield the rows of one shard from row `start`, one for each row its footer promises."""
     try:
         shard = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         yield _damaged(path, 0, error)
         return
     with shard:
@@ -83,13 +86,25 @@ def _group_rows(
     """Yield the rows of a row group; what cannot be read becomes bad rows of the same number."""
     done = numbers.start
     try:
-        for batch in shard.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=names):
-            for raw in batch.to_pylist():
-                done += 1
-                yield row_from_columns(raw, Place(file=path.name, line=done))
-    except (pa.ArrowException, OSError) as error:
+        for raw in _raw_rows(shard, group, names):
+            done += 1
+            yield row_from_columns(raw, Place(file=path.name, line=done))
+    except OSError as error:
         for line in range(done + 1, numbers.stop + 1):
             yield _damaged(path, line, error)
+
+
+def _raw_rows(shard: pq.ParquetFile, group: int, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a row group as they stand there.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    try:
+        for batch in shard.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=names):
+            yield from batch.to_pylist()
+    except UNREADABLE as error:
+        raise OSError(str(error)) from error
 
 
 def _damaged(path: Path, line: int, error: Exception) -> BadRow:
@@ -101,7 +116,7 @@ def _length(path: Path) -> int:
     """Return how many rows a shard yields: a file that cannot be opened yields one bad row."""
     try:
         return pq.read_metadata(path).num_rows
-    except (pa.ArrowException, OSError):
+    except UNREADABLE:
         return 1
 
 

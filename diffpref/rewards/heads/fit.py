@@ -54,7 +54,8 @@ def fit_head(
         DataError: there are no training pairs.
     """
     if not len(train):
-        raise DataError("no pairs are left to train on", where="train-reward")
+        hint = "give more votes; pairs whose users are all held out, and ties, are not learned from"
+        raise DataError("no pairs are left to train on", where="train-reward", hint=hint)
     head = start_head(name, train, validation if len(validation) else train, settings, embedder)
     trained = [value for value in (*head.shared.values(), head.offsets) if value.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings.lr)

@@ -57,7 +57,8 @@ def fit_noisy(
         DataError: there are no training pairs.
     """
     if not len(train):
-        raise DataError("no pairs are left to train on", where="train-reward")
+        hint = "give more votes; pairs whose users are all held out, and ties, are not learned from"
+        raise DataError("no pairs are left to train on", where="train-reward", hint=hint)
     unseen = validation if len(validation) else train
     has_own = bool((train.own != 0).any())
     base = best_scale(unseen.own_gap(), unseen.share, unseen.weight) if has_own else 0.0
