@@ -87,16 +87,16 @@ def _fields(node: ast.ClassDef) -> list[str]:
     if [ast.unparse(base) for base in node.bases] == ["Section"]:
         return ["Fields: [configuration](configuration.md).", ""]
     fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
-    public = [ast.unparse(each) for each in fields if not ast.unparse(each.target).startswith("_")]
+    public = [_code(each) for each in fields if not ast.unparse(each.target).startswith("_")]
     return ["```python", *public, "```", ""] if public else []
 
 
 def _signature(node: ast.FunctionDef) -> str:
     kinds = {ast.unparse(each) for each in node.decorator_list}
     if "property" in kinds:
-        returned = "" if node.returns is None else f": {ast.unparse(node.returns)}"
+        returned = "" if node.returns is None else f": {_code(node.returns)}"
         return f"```python\n{node.name}{returned}\n```"
-    returned = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
+    returned = "" if node.returns is None else f" -> {_code(node.returns)}"
     arguments = _arguments(node.args)
     line = f"{node.name}({', '.join(arguments)}){returned}"
     if len(line) > 100:
@@ -121,8 +121,14 @@ def _arguments(found: ast.arguments) -> list[str]:
 
 
 def _argument(found: ast.arg, default: ast.expr | None) -> str:
-    typed = "" if found.annotation is None else f": {ast.unparse(found.annotation)}"
-    return f"{found.arg}{typed}" + ("" if default is None else f" = {ast.unparse(default)}")
+    typed = "" if found.annotation is None else f": {_code(found.annotation)}"
+    return f"{found.arg}{typed}" + ("" if default is None else f" = {_code(default)}")
+
+
+def _code(node: ast.AST) -> str:
+    """Return the code of a node with the quotes of this house."""
+    text = ast.unparse(node)
+    return text if '"' in text else text.replace("'", '"')
 
 
 def _doc(node: ast.FunctionDef | ast.ClassDef) -> str:

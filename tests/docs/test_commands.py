@@ -17,6 +17,7 @@ EVERY = sorted([ROOT / "README.md", *PAGES.rglob("*.md")])
 RUN = {
     "README.md": ROOT / "README.md",
     "quickstart.md": PAGES / "quickstart.md",
+    "align-sdxl.md": PAGES / "align-sdxl.md",
     "personalise.md": PAGES / "personalise.md",
 }
 RUNNABLE = {"bash", "python"}
