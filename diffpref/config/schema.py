@@ -29,9 +29,14 @@ class ModelConfig(Section):
         default=None,
         description="LoRA merged into the base before training; policy and reference get it",
     )
-    dtype: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"
+    dtype: Literal["fp32", "bf16", "fp16", "fp64"] = Field(
+        default="bf16",
+        description="precision the networks compute in; errors are measured in float32 or wider",
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
-    attention: Literal["sdpa", "xformers"] = "sdpa"
+    attention: Literal["sdpa", "xformers"] = Field(
+        default="sdpa", description="torch's own attention, or the extra xformers"
+    )
     gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs"] = Field(
         default=False,
         description="true keeps least and computes a quarter more; keep_matmuls is nearly free; "
@@ -40,19 +45,26 @@ class ModelConfig(Section):
 
 
 class AdapterSettings(Section):
-    kind: Literal["lora", "full", "user"] = "lora"
-    rank: Positive = 16
+    kind: Literal["lora", "full", "user"] = Field(
+        default="lora",
+        description="what trains: a LoRA, every weight of the UNet, or a cross-attention for users",
+    )
+    rank: Positive = Field(default=16, description="of a LoRA")
     alpha: float | None = Field(
         default=None, gt=0, description="LoRA scale is alpha / rank; null is rank"
     )
     targets: str | tuple[str, ...] | None = Field(
         default=None, description="name of a group, layer names, or null for the family's own"
     )
-    dora: bool = False
+    dora: bool = Field(default=False, description="LoRA with magnitudes of its own")
 
 
 class ReferenceConfig(Section):
-    kind: Literal["none", "frozen", "adapters_off", "ema", "moving", "gate_off"] = "adapters_off"
+    kind: Literal["none", "frozen", "adapters_off", "ema", "moving", "gate_off"] = Field(
+        default="adapters_off",
+        description="what the policy is compared with: nothing, a copy, itself without its LoRA, "
+        "an average of its past, a copy renewed now and then, itself told of no user",
+    )
     decay: float = Field(
         default=0.999, ge=0, lt=1, description="ema: share of the old average kept"
     )
@@ -78,17 +90,22 @@ class ReferenceConfig(Section):
 
 class DataConfig(Section):
     source: str = Field(description="folder, file, builtin:pairs, or a datasets id")
-    split: str = "train"
+    split: str = Field(default="train", description="part of the source")
     format: str | None = Field(default=None, description="reader; null recognises it")
     cache: str = Field(
         default="cache", description="folder of latents and embeddings, shared by runs"
     )
-    cache_dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
+    cache_dtype: Literal["fp16", "bf16", "fp32"] = Field(
+        default="fp16", description="precision of stored latents and embeddings"
+    )
     resolution: int | None = Field(
         default=None, ge=8, description="pixels; null is the model's own"
     )
     buckets: bool = Field(default=True, description="keep aspect ratios near the images' own")
-    crop: Literal["centre", "random"] = "centre"
+    crop: Literal["centre", "random"] = Field(
+        default="centre",
+        description="where images are cut to their bucket; both images of a pair alike",
+    )
     pairs_per_batch: Positive = Field(4, description="prompts per micro-batch and process")
     caption_drop: Share = Field(
         default=0.0, description="how often a caption is replaced by the empty one"
@@ -101,7 +118,9 @@ class DataConfig(Section):
         description="compute noisy latents and the reference's side once per draw, and keep them "
         "in the cache; needs draws_per_row",
     )
-    ties: Literal["drop", "soft"] = "drop"
+    ties: Literal["drop", "soft"] = Field(
+        default="drop", description="leave ties out, or learn from them (parts.loss: cross_entropy)"
+    )
     labels: str | None = Field(
         default=None,
         description="label table of `diffpref label pairs`; its scores replace the data's own",
@@ -110,18 +129,32 @@ class DataConfig(Section):
         default=False,
         description="single images: liked if preferred at least once, else disliked",
     )
-    absolute_winners: bool = False
-    generators: tuple[str, ...] = ()
-    min_side: int = Field(default=0, ge=0)
-    max_rows: Positive | None = None
-    on_bad_row: Literal["skip", "error"] = "skip"
-    max_bad_fraction: Share = 0.05
+    absolute_winners: bool = Field(
+        default=False,
+        description="keep rows whose best image won at least once and never lost in the source",
+    )
+    generators: tuple[str, ...] = Field(
+        default=(),
+        description="words; keep rows whose images all come from a model named with one of them",
+    )
+    min_side: int = Field(
+        default=0, ge=0, description="pixels; rows with a smaller image are left out"
+    )
+    max_rows: Positive | None = Field(default=None, description="keep the first so many good rows")
+    on_bad_row: Literal["skip", "error"] = Field(
+        default="skip", description="count and report it, or stop"
+    )
+    max_bad_fraction: Share = Field(
+        default=0.05, description="share of bad rows above which the run refuses to start"
+    )
 
 
 class SamplerConfig(Section):
     """Who samples: the policy, or an average of its past."""
 
-    kind: Literal["policy", "ema"] = "policy"
+    kind: Literal["policy", "ema"] = Field(
+        default="policy", description="who samples: the policy, or an average of its past"
+    )
     decay: float = Field(default=0.9, ge=0, lt=1, description="ema: share of the old average kept")
     refresh_every: Positive = Field(default=1, description="ema: optimizer steps between updates")
 
@@ -168,7 +201,9 @@ class RewardConfig(Section):
         "latents that `diffpref train-reward` wrote"
     )
     weights: str | None = Field(default=None, description="its file or folder")
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    dtype: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="precision of the scorer"
+    )
     decoder: str | None = Field(
         default=None,
         description="folder of a tiny autoencoder (taesd); null is the model's own decoder",
@@ -219,50 +254,70 @@ class UsersConfig(Section):
         description="split of the source whose users implicit accuracy is measured on, as often "
         "as evaluate.every says; null does not measure",
     )
-    held_out_rows: Positive = 200
+    held_out_rows: Positive = Field(default=200, description="rows of held-out users measured")
     held_out_support: Positive = Field(
         default=16, description="choices that describe a held-out user"
     )
 
 
 class LoopConfig(Section):
-    steps: Positive = 1000
+    steps: Positive = Field(default=1000, description="optimizer steps")
     micro_batches: Positive = Field(default=1, description="micro-batches per optimizer step")
     rows_per_pass: Positive | None = Field(
         default=None,
         description="images whose activations are held at once, at the price of one more forward; "
         "null holds one micro-batch",
     )
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    max_consecutive_skips: Positive = 3
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="global norm the gradient is clipped to"
+    )
+    max_consecutive_skips: Positive = Field(
+        default=3,
+        description="steps in a row that were not finite, after which the last good checkpoint is "
+        "restored once; the next time the run ends",
+    )
 
 
 class OptimizerConfig(Section):
-    name: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
+    name: Literal["adamw", "adamw8bit", "adafactor"] = Field(
+        default="adamw",
+        description="adamw8bit needs the extra bnb; adafactor keeps a row and a column per matrix",
+    )
     lr: float = Field(default=1e-5, gt=0, description="per optimizer step, after any scaling")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant",
         description="after the warm-up: stays, or falls to zero at the last step",
     )
     warmup: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
+    eps: float = Field(default=1e-8, gt=0, description="of AdamW")
+    weight_decay: float = Field(default=1e-2, ge=0, description="decoupled from the gradient")
 
 
 class EmaConfig(Section):
-    decay: float = Field(default=0.999, ge=0, lt=1)
+    decay: float = Field(
+        default=0.999,
+        ge=0,
+        lt=1,
+        description="share of the old average kept per step; the average is what is exported",
+    )
 
 
 class EvaluateConfig(Section):
     every: Positive = Field(description="optimizer steps between validations")
-    prompts: str = "builtin:prompts/validation"
+    prompts: str = Field(
+        default="builtin:prompts/validation", description="a file, or builtin:prompts/..."
+    )
     n: Positive = Field(default=32, description="prompts, from the top of the file")
-    seeds: tuple[int, ...] = (0,)
-    scorers: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field(
+        default=(0,), description="images per prompt, one a seed, the same for policy and base"
+    )
+    scorers: tuple[str, ...] = Field(
+        default=(), description="who judges, see `diffpref scorers list`"
+    )
     guidance: float | None = Field(default=None, description="null is the family's own")
-    steps: Positive = 20
-    sampler: str = "ddim"
+    steps: Positive = Field(default=20, description="sampler steps")
+    sampler: str = Field(default="ddim", description="name of the sampler")
     drift_features: str | None = Field(
         default=None, description="scorer in whose image embeddings drift is measured too"
     )
@@ -274,13 +329,13 @@ class EvaluateConfig(Section):
 
 
 class SaveConfig(Section):
-    every: Positive = 100
-    keep: Positive = 2
+    every: Positive = Field(default=100, description="optimizer steps between checkpoints")
+    keep: Positive = Field(default=2, description="newest checkpoints kept, beside the best")
     best_by: str | None = Field(default=None, description="win_rate/<scorer> of evaluate.scorers")
 
 
 class LogConfig(Section):
-    every: Positive = 1
+    every: Positive = Field(default=1, description="optimizer steps between lines of metrics.jsonl")
     trackers: tuple[str, ...] = Field(default=(), description="tensorboard, wandb, trackio")
 
 
@@ -303,7 +358,9 @@ class MethodConfig(BaseModel):
 class RunConfig(Section):
     """One file describes a run."""
 
-    seed: int = 0
+    seed: int = Field(
+        default=0, description="of everything drawn: order, noise, timesteps, crops, new weights"
+    )
     model: ModelConfig
     adapter: AdapterSettings = AdapterSettings()
     reference: ReferenceConfig = ReferenceConfig()
