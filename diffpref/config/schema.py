@@ -49,6 +49,11 @@ class AdapterSettings(Section):
         default=None, description="name of a group, layer names, or null for the family's own"
     )
     dora: bool = False
+    precision: Literal["fp32", "stochastic", "kahan", "split"] = Field(
+        default="fp32",
+        description="how what trains is kept; with model.dtype bf16, in 16 bits: stochastic rounds "
+        "at random, kahan and split keep 16 bits more beside them, split every bit of fp32",
+    )
 
 
 class ReferenceConfig(Section):
@@ -72,7 +77,9 @@ class ReferenceConfig(Section):
         default=64, description="moving: preferred images the budget is measured on"
     )
     offload: bool = Field(
-        default=False, description="ema, moving: keep its weights in main memory between uses"
+        default=False,
+        description="frozen, ema, moving: keep its weights in main memory; once per optimizer "
+        "step they take the policy's place for all its rows",
     )
 
 
@@ -233,12 +240,22 @@ class LoopConfig(Section):
         description="images whose activations are held at once, at the price of one more forward; "
         "null holds one micro-batch",
     )
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    rows_ahead: Positive | None = Field(
+        default=None,
+        description="images of a pass without gradient; null inverts four times rows_per_pass at "
+        "once and measures the reference as the policy is",
+    )
+    max_grad_norm: float | None = Field(
+        default=1.0, gt=0, description="clipped to this; null does not clip"
+    )
     max_consecutive_skips: Positive = 3
 
 
 class OptimizerConfig(Section):
-    name: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
+    name: Literal["adamw", "adamw8bit", "adafactor", "adafactor_flat"] = Field(
+        default="adamw",
+        description="adafactor_flat keeps rows and columns of convolutions as matrices",
+    )
     lr: float = Field(default=1e-5, gt=0, description="per optimizer step, after any scaling")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant",
@@ -248,6 +265,11 @@ class OptimizerConfig(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    in_backward: bool = Field(
+        default=False,
+        description="update each weight as soon as its gradient is known: no gradient waits; one "
+        "pass per step, and loop.max_grad_norm: null",
+    )
 
 
 class EmaConfig(Section):

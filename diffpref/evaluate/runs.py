@@ -91,6 +91,7 @@ def adapt(bundle: Adaptable, config: RunConfig) -> None:
             targets=adapter.targets,
             dora=adapter.dora,
             seed=config.seed,
+            narrow=PRECISIONS[adapter.precision].narrow,
             **({} if users is None else {"width": users.width, "tokens": users.tokens}),
         ),
     )

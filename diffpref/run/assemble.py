@@ -229,9 +229,10 @@ def recalled(
             hint="set data.recall: false",
         )
     shelf = shelf_of(config, bundle, pairs)
-    reference = make_reference(config.reference, bundle, pairs).net
-    assert reference is not None  # check_fits has refused the kinds without one
-    fill(shelf, objective, reference, pairs, rows_per_pass=rows_per_pass, progress=progress)
+    reference = make_reference(config.reference, bundle, pairs)
+    assert reference.net is not None  # check_fits has refused the kinds without one
+    with reference.at_hand():
+        fill(shelf, objective, reference.net, pairs, rows_per_pass=rows_per_pass, progress=progress)
     accelerator.wait_for_everyone()
     return RecalledObjective(
         objective=objective, shelf=open_shelf(shelf.folder), device=bundle.device
@@ -274,6 +275,7 @@ def make_learner(
         processes=cast(Processes, accelerator),  # it is typed less exactly than it behaves
         max_grad_norm=config.loop.max_grad_norm,
         seed=config.seed,
+        rows_ahead=config.loop.rows_ahead,
         drawing=nullcontext if shards is None else shards.in_own_time,
         unsynced=(lambda: accelerator.no_sync(wrapped)) if together else nullcontext,
         ema=None if config.ema is None else start_ema(parameters, config.ema.decay),
@@ -316,7 +318,8 @@ def identity_of(
     else:
         kept["users"].pop("prior")  # its hash is in the encoder's fingerprint
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
-    kept["loop"].pop("rows_per_pass")
+    for place in ("rows_per_pass", "rows_ahead"):
+        kept["loop"].pop(place)
     if kept["data"] is not None:
         for place in ("cache", "source", "format"):
             kept["data"].pop(place)

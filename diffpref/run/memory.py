@@ -53,9 +53,8 @@ class Worked:
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Further sets of weights on the device: of the whole network, and of what trains."""
+    """Further sets of what trains on the device: a reference's, an average's."""
 
-    networks: int = 0
     trained: int = 0
 
 
@@ -108,7 +107,7 @@ def footprint(
     waiting = gradients // shards
     return Footprint(
         weights=_size(value for net in model.rest for value in net.parameters())
-        + ((1 + copies.networks) * unet + copies.trained * gradients) // shards,
+        + (unet + copies.trained * gradients) // shards,
         gradients=waiting,
         optimizer=int(numbers * optimizer_bytes) // shards,
         activations=max(0, peak - gradients),
@@ -118,11 +117,8 @@ def footprint(
 def copies_of(config: RunConfig) -> Copies:
     """Return what a run keeps on the device besides the network that trains."""
     reference = config.reference
-    second = reference.kind in ("ema", "moving") and not reference.offload
-    return Copies(
-        networks=int(reference.kind == "frozen"),
-        trained=int(second) + int(config.ema is not None),
-    )
+    second = reference.kind in ("frozen", "ema", "moving") and not reference.offload
+    return Copies(trained=int(second) + int(config.ema is not None))
 
 
 def _peak(model: Trained, cond: Conditioning, work: Worked) -> int:
