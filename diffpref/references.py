@@ -298,9 +298,7 @@ def borrowed(policy: Denoiser, lent: Switch) -> Denoiser:
     return net
 
 
-def _point(
-    own: Mapping[str, Tensor], live: Mapping[str, Tensor], kept: dict[str, Tensor]
-) -> None:
+def _point(own: Mapping[str, Tensor], live: Mapping[str, Tensor], kept: dict[str, Tensor]) -> None:
     for name, parameter in live.items():
         kept[name] = parameter.data
         parameter.data = own[name].to(parameter)

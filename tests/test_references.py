@@ -150,7 +150,9 @@ def test_a_borrowed_network_is_given_back_after_an_error(make_net: Maker, in_pla
     own = {name: torch.zeros_like(tensor) for name, tensor in copies(live).items()}
     before = copies(live)
     with pytest.raises(RuntimeError):
-        borrowed(policy, loan(own, live, in_place=in_place))(torch.ones(2, 9, 4, 4), INPUT[1], INPUT[2])
+        borrowed(policy, loan(own, live, in_place=in_place))(
+            torch.ones(2, 9, 4, 4), INPUT[1], INPUT[2]
+        )
     assert all(torch.equal(live[name], before[name]) for name in live)
 
 

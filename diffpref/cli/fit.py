@@ -19,14 +19,14 @@ def tell_fit(given: str, overrides: list[str], *, json: bool) -> None:
     """
     from diffpref.assets import find_config
     from diffpref.config import load_config
-    from diffpref.run.fit import CARDS, CHANGES, GIB, OVERHEAD, Fit, fits
+    from diffpref.run.fit import CARDS, GIB, OVERHEAD, Fit, changes_of, fits
 
     config = load_config(find_config(given), overrides)
     found: list[Fit] = []
     with progress_bar("counting") as tell:
         for number, each in enumerate(fits(config), start=1):
             found.append(each)
-            tell(number, len(CHANGES) + 1)
+            tell(number, len(changes_of(config)) + 1)
     rows = [_plain(each, GIB) for each in found]
     if json:
         write_json({"config": given, "overhead_gib": OVERHEAD / GIB, "forms": rows})

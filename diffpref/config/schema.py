@@ -32,10 +32,19 @@ class ModelConfig(Section):
     dtype: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     attention: Literal["sdpa", "xformers"] = "sdpa"
-    gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs"] = Field(
+    gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs", "auto"] = Field(
         default=False,
         description="true keeps least and computes a quarter more; keep_matmuls is nearly free; "
-        "keep_convs is in between",
+        "keep_convs is in between; auto is the cheapest that fits the card, false on a CPU",
+    )
+    channels_last: bool = Field(
+        default=False,
+        description="weights and latents with channels last, as convolutions on GPUs like them; "
+        "pays with compile",
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile transformer and resnet blocks; the first steps take minutes",
     )
 
 

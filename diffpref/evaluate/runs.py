@@ -25,6 +25,7 @@ from diffpref.models.lora import Adaptable
 from diffpref.models.lora_files import FILE
 from diffpref.models.user_files import FILE as USER_ADAPTER
 from diffpref.train.manifest import Checkpoint
+from diffpref.train.precision import PRECISIONS
 from diffpref.train.store import Store
 
 CONFIG, PIPELINE, LORA, CHECKPOINTS = "config.yaml", "pipeline", "lora", "checkpoints"

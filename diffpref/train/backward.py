@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -77,7 +78,8 @@ def accumulate(
                 reference = _measured(objective, nets.reference, point, rows_ahead or size)
     compared = partial(_compared, objective, point, scale=scale, gather=gather, rank=rank)
     if _apart(objective, point, size):
-        return _in_turn(objective, nets.policy, point, reference, size, compared, unsynced)
+        how = _InTurn(objective=objective, net=nets.policy, compared=compared, unsynced=unsynced)
+        return how.go(point, reference, size)
     with torch.no_grad():
         policy = _measured(objective, nets.policy, point, size)
     loss, grad = compared(policy, reference)
@@ -95,33 +97,33 @@ def _apart(objective: Objective[B, P], point: P, size: int) -> bool:
     return whole and isinstance(objective, Apart) and objective.prompts_apart
 
 
-def _in_turn(
-    objective: Objective[B, P],
-    net: Denoiser,
-    point: P,
-    reference: Measure | None,
-    size: int,
-    compared: Callable[[Measure, Measure | None], tuple[Loss, Measure]],
-    unsynced: Context,
-) -> Loss:
-    """Measure, compare and go backward pass by pass; the other prompts do not matter to a pass."""
-    rows, parts = len(point), list[Measure]()
-    for index in slices(rows, size):
-        policy = objective.measure(net, point.rows(index))
-        parts.append(policy.detach())
-        # stands for the others too, which changes nothing: a value of theirs that surely is one
-        others = (torch.arange(rows, device=policy.device) - index.start) % len(policy)
-        loss, grad = compared(policy.detach()[others], reference)
-        with _quiet(index, point, unsynced):
-            torch.autograd.backward(policy, grad[index])
-    if len(parts) > 1:
+@dataclass(frozen=True, kw_only=True)
+class _InTurn(Generic[B, P]):
+    """Measures, compares and goes backward pass by pass, where other prompts do not matter."""
+
+    objective: Objective[B, P]
+    net: Denoiser
+    compared: Callable[[Measure, Measure | None], tuple[Loss, Measure]]
+    unsynced: Context
+
+    def go(self, point: P, reference: Measure | None, size: int) -> Loss:
+        rows, parts, loss = len(point), list[Measure](), None
+        for index in slices(rows, size):
+            policy = self.objective.measure(self.net, point.rows(index))
+            parts.append(policy.detach())
+            # stands for the others too, which changes nothing: a value of theirs it surely is
+            others = (torch.arange(rows, device=policy.device) - index.start) % len(policy)
+            loss, grad = self.compared(policy.detach()[others], reference)
+            with _quiet(index, point, self.unsynced):
+                torch.autograd.backward(policy, grad[index])
+        if loss is not None and len(parts) == 1:
+            return loss
         with torch.no_grad():
-            whole = objective.compare(torch.cat(parts), reference, point)
+            whole = self.objective.compare(torch.cat(parts), reference, point)
         return _detached(whole, slice(None))
-    return loss  # pyright: ignore[reportPossiblyUnboundVariable]  # there is a row
 
 
-def _quiet(index: slice, point: P, unsynced: Context) -> AbstractContextManager[object]:
+def _quiet(index: slice, point: Point, unsynced: Context) -> AbstractContextManager[object]:
     return nullcontext() if index.stop >= len(point) else unsynced()
 
 

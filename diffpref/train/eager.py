@@ -59,7 +59,8 @@ def eager(pieces: Pieces) -> Eager:
         if len(piece.weights) != 1:
             raise ValueError("a piece updated in the backward pass is of one weight")
         (weight,) = piece.weights.values()
-        weight.register_post_accumulate_grad_hook(_hook(piece, found.square))
+        attach: Any = weight.register_post_accumulate_grad_hook  # torch does not type it
+        attach(_hook(piece, found.square))
     return found
 
 

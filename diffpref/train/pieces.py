@@ -119,9 +119,7 @@ def in_pieces(
     )
 
 
-def _piece(
-    weights: Parameters, make: Make, precision: Precision, seed: int, flat: bool
-) -> Piece:
+def _piece(weights: Parameters, make: Make, precision: Precision, seed: int, flat: bool) -> Piece:
     stand_ins: dict[str, nn.Parameter] = {}
     for name, weight in weights.items():
         matrix = flat and weight.dim() > MATRIX

@@ -7,7 +7,7 @@ import pytest
 from diffpref.assets import find_config
 from diffpref.cli import main
 from diffpref.config import load_config
-from diffpref.run.fit import CARDS, CHANGES, GIB, OVERHEAD, USABLE, Fit, fits
+from diffpref.run.fit import CARDS, GIB, OVERHEAD, USABLE, Fit, changes_of, fits
 
 LORA = "sd15/dpo_lora_8gb"
 
@@ -20,7 +20,7 @@ def test_forms_are_smaller_the_more_is_computed_anew(capsys: pytest.CaptureFixtu
     changes = ("adapter.kind=full", "reference.kind=frozen")
     assert main(["doctor", "--json", "--fit", "shapes/dpo", *changes]) == 0
     found = json.loads(capsys.readouterr().out)["forms"]
-    assert len(found) == 1 + len(CHANGES)
+    assert len(found) == 1 + len(changes_of(load_config(find_config("shapes/dpo"), changes)))
     sizes = [form["gib"] for form in found[1:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]

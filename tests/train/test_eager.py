@@ -45,12 +45,16 @@ def test_steps_in_the_backward_pass_are_ordinary_steps(name: str, precision: str
     assert isinstance(inside, Eager)
     for seed in range(4):
         backward(plain, seed)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in plain.parameters() if p.grad is not None])
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in plain.parameters() if p.grad is not None]
+        )
         ordinary.step()
         ordinary.zero_grad()
         backward(fused, seed)
         assert all(weight.grad is None for weight in fused.parameters())
-        assert float(inside.norm()) == pytest.approx(float(norm), rel=1e-2 if precision != "fp32" else 1e-5)
+        assert float(inside.norm()) == pytest.approx(
+            float(norm), rel=1e-2 if precision != "fp32" else 1e-5
+        )
         inside.step()
         inside.zero_grad()
     for a, b in zip(plain.parameters(), fused.parameters(), strict=True):
