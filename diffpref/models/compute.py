@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from importlib import import_module
 from logging import getLogger
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +12,10 @@ from torch import nn
 BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 """Class names of what is compiled by itself: most of a UNet's arithmetic, in few kinds. diffusers'
 own list has the first only."""
+
+GRAPHS = 128
+"""Graphs a kind of block may have: a UNet's widths and sides, with and without gradient and
+adapters. torch would stop at 8 and run the rest uncompiled."""
 
 OLDEST = (7, 0)
 """Compute capability of the oldest cards Triton knows."""
@@ -23,7 +29,7 @@ def set_channels_last(net: nn.Module, wanted: bool) -> None:
     nn.Module.to(net, memory_format=layout)
 
 
-def set_compiled(net: nn.Module, device: torch.device) -> bool:
+def set_compiled(net: nn.Module, device: torch.device, *, backend: str = "inductor") -> bool:
     """Compile the blocks of a UNet in place; names of weights stay.
 
     Blocks of one kind and shape share a graph; a LoRA switched off is another. Gradient
@@ -32,6 +38,7 @@ def set_compiled(net: nn.Module, device: torch.device) -> bool:
     Args:
         net: the UNet, its adapter in place.
         device: where it computes.
+        backend: who compiles, one of torch's.
 
     Returns:
         Whether it could be done; else a warning was logged and blocks run as they are.
@@ -40,9 +47,11 @@ def set_compiled(net: nn.Module, device: torch.device) -> bool:
     if missing is not None:
         log.warning("model.compile: %s; blocks run uncompiled", missing)
         return False
+    dynamo: Any = import_module("torch._dynamo.config")
+    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
     for module in net.modules():
         if type(module).__name__ in BLOCKS:
-            module.compile()
+            module.compile(backend=backend, dynamic=False)
     return True
 
 

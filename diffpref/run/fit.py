@@ -13,8 +13,10 @@ from diffpref.models.shapes import Shapes, shapes_of
 from diffpref.run.memory import (
     Footprint,
     Trained,
+    Worked,
     copies_of,
     footprint,
+    peak_of,
     state_bytes,
     worked,
 )
@@ -132,13 +134,13 @@ def fits(config: RunConfig) -> Iterator[Fit]:
         HubError: its configs are out of reach.
     """
     config = _kept(config)
-    shapes = _shapes(config)
-    yield _fit("as configured", config, shapes)
+    shapes, peaks = _shapes(config), dict[Worked, int]()
+    yield _fit("as configured", config, shapes, peaks)
     for change in changes_of(config):
         before, config = config, _changed(config, change.to)
         if config.adapter != before.adapter:
-            shapes = _shapes(config)
-        yield _fit(change.what, config, shapes)
+            shapes, peaks = _shapes(config), {}
+        yield _fit(change.what, config, shapes, peaks)
 
 
 def _kept(config: RunConfig) -> RunConfig:
@@ -177,21 +179,26 @@ def held_rows(config: RunConfig) -> int:
     return max(1, rows // config.loop.micro_batches)
 
 
-def _fit(what: str, config: RunConfig, shapes: Shapes) -> Fit:
+def _fit(what: str, config: RunConfig, shapes: Shapes, peaks: dict[Worked, int]) -> Fit:
     side, held = side_of(config, shapes.resolution), held_rows(config)
     rows = min(held, config.loop.rows_per_pass or held)
+    model = Trained(
+        unet=shapes.unet,
+        family=shapes.family,
+        dtype=shapes.dtype,
+        # on cached data a step needs neither; pictures made in between hold no activations
+        rest=() if config.rollout is None else shapes.rest,
+    )
+    work = worked(config, latent=shapes.latent_shape(side, side), rows=rows, held=held)
+    if work not in peaks:
+        peaks[work] = peak_of(model, shapes.told(), work)
     found = footprint(
-        Trained(
-            unet=shapes.unet,
-            family=shapes.family,
-            dtype=shapes.dtype,
-            # on cached data a step needs neither; pictures made in between hold no activations
-            rest=() if config.rollout is None else shapes.rest,
-        ),
+        model,
         shapes.told(),
-        worked(config, latent=shapes.latent_shape(side, side), rows=rows, held=held),
+        work,
         copies=copies_of(config),
         optimizer_bytes=state_bytes(config, shapes.unet),
+        peak=peaks[work],
     )
     keep = config.model.gradient_checkpointing
     assert keep != "auto"  # decided by now

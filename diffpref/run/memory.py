@@ -94,6 +94,7 @@ def footprint(
     copies: Copies,
     optimizer_bytes: float,
     shards: int = 1,
+    peak: int | None = None,
 ) -> Footprint:
     """Estimate what one process holds.
 
@@ -108,11 +109,12 @@ def footprint(
         copies: what is held besides.
         optimizer_bytes: optimizer state per trainable number.
         shards: processes that share the UNet, its copies, gradients and optimizer state.
+        peak: from `peak_of` for the same network and work, if it is known.
     """
     unet = _size(model.unet.parameters())
     trained = list(trainable_parameters(model.unet).values())
     numbers, gradients = sum(value.numel() for value in trained), _size(trained)
-    peak = _peak(model, cond, work)
+    peak = peak_of(model, cond, work) if peak is None else peak
     waiting = 4 * numbers if work.wide else 0 if work.in_backward else gradients
     return Footprint(
         weights=_size(value for net in model.rest for value in net.parameters())
@@ -174,7 +176,7 @@ def copies_of(config: RunConfig) -> Copies:
     return Copies(trained=int(second) + int(config.ema is not None))
 
 
-def _peak(model: Trained, cond: Conditioning, work: Worked) -> int:
+def peak_of(model: Trained, cond: Conditioning, work: Worked) -> int:
     """Follow a pass forward and backward; return the most it held beyond the weights."""
     ghost = model.ghost().train()
     weights = list(ghost.parameters())

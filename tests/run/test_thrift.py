@@ -97,16 +97,6 @@ def test_a_layout_with_channels_last_learns_the_same(make_config: Make, tmp_path
     assert unet.conv_in.weight.is_contiguous()
 
 
-@pytest.mark.slow
-def test_compiled_blocks_learn_the_same(make_config: Make, tmp_path: Path) -> None:
-    for name, compiled in (("plain", False), ("compiled", True)):
-        config = make_config(
-            loop__steps=2, model__compile=compiled, model__gradient_checkpointing=True
-        )
-        execute(config, tmp_path / name)
-    assert distance(tmp_path / "plain", tmp_path / "compiled") < 1e-5
-
-
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("adapter.precision", {"adapter__precision": "split"}),
     ("loop.micro_batches", {"optimizer__in_backward": True, "loop__micro_batches": 2}),
