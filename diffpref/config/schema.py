@@ -40,9 +40,9 @@ class ModelConfig(Section):
     channels_last: bool = Field(
         default=False,
         description="weights and latents with channels last, as convolutions on GPUs like them; "
-        "pays with compile",
+        "pays with compile_blocks",
     )
-    compile: bool = Field(
+    compile_blocks: bool = Field(
         default=False,
         description="compile transformer and resnet blocks; the first steps take minutes",
     )

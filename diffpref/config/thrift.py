@@ -15,9 +15,11 @@ def check_thrift(config: RunConfig) -> None:
     if config.optimizer.in_backward:
         _check_in_backward(config)
     keep = config.model.gradient_checkpointing
-    if config.model.compile and keep in ("keep_matmuls", "keep_convs"):
+    if config.model.compile_blocks and keep in ("keep_matmuls", "keep_convs"):
         what = f"a compiled block does not show what {keep} would keep"
-        hint = "set model.gradient_checkpointing: true, false or auto, or model.compile: false"
+        hint = (
+            "set model.gradient_checkpointing: true, false or auto, or model.compile_blocks: false"
+        )
         raise ConfigError(what, where="model.gradient_checkpointing", hint=hint)
 
 

@@ -45,7 +45,7 @@ def set_compiled(net: nn.Module, device: torch.device, *, backend: str = "induct
     """
     missing = _missing(device)
     if missing is not None:
-        log.warning("model.compile: %s; blocks run uncompiled", missing)
+        log.warning("model.compile_blocks: %s; blocks run uncompiled", missing)
         return False
     dynamo: Any = import_module("torch._dynamo.config")
     dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)

@@ -333,7 +333,7 @@ def identity_of(
         "attention",
         "gradient_checkpointing",
         "channels_last",
-        "compile",
+        "compile_blocks",
     ):
         kept["model"].pop(place)
     found = versions()

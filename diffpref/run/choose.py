@@ -30,7 +30,7 @@ def settled(config: RunConfig, bundle: Bundle, *, card: int | None = None) -> Ru
     if config.model.gradient_checkpointing != "auto":
         return config
     size = card_bytes(bundle.device) if card is None else card
-    choices = (False, True) if config.model.compile else KEEPS
+    choices = (False, True) if config.model.compile_blocks else KEEPS
     if size is None:
         return _with(config, False)
     return next(

@@ -1,7 +1,7 @@
 """Which card a configuration fits, and what would make it fit: no weights are needed."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
@@ -47,10 +47,14 @@ Changed = Mapping[str, Mapping[str, object]]
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What to change in a configuration, beside the changes before it."""
+    """What to change in a configuration, beside the changes before it.
+
+    `faithful` says that what is learnt stays the same but for rounding.
+    """
 
     what: str
     to: Changed
+    faithful: bool = True
 
 
 CHANGES = (
@@ -65,20 +69,21 @@ CHANGES = (
     ),
     Change(what="gradient_checkpointing=true", to={"model": {"gradient_checkpointing": True}}),
     Change(what="... and loop.rows_per_pass=2", to={"loop": {"rows_per_pass": PAIR}}),
-    Change(what="... and loop.rows_per_pass=1", to={"loop": {"rows_per_pass": 1}}),
 )
+ONE_ROW = Change(what="... and loop.rows_per_pass=1", to={"loop": {"rows_per_pass": 1}})
 """From the cheapest in time to the smallest; every one is of a whole micro-batch unless it says."""
 
 EIGHT_BITS = Change(
     what="... and optimizer.name=adamw8bit", to={"optimizer": {"name": "adamw8bit"}}
 )
 OFFLOADED = Change(what="... and reference.offload=true", to={"reference": {"offload": True}})
-FULL = (
+NARROW = (
     Change(what="... and adapter.precision=split", to={"adapter": {"precision": "split"}}),
     Change(
         what="... and adapter.precision=stochastic", to={"adapter": {"precision": "stochastic"}}
     ),
-    EIGHT_BITS,
+)
+EAGER = (
     Change(
         what="... and in_backward, a step of one pair, max_grad_norm=null",
         to={
@@ -86,34 +91,39 @@ FULL = (
             "loop": {"rows_per_pass": None, "micro_batches": 1, "max_grad_norm": None},
             "data": {"pairs_per_batch": 1},
         },
+        faithful=False,
     ),
     Change(
-        what="... and optimizer.name=adafactor_flat", to={"optimizer": {"name": "adafactor_flat"}}
+        what="... and optimizer.name=adafactor_flat",
+        to={"optimizer": {"name": "adafactor_flat"}},
+        faithful=False,
     ),
 )
-"""Where all weights are trained in bfloat16. Updating in the backward pass leaves no window to add
-gradients over and no norm to clip: another recipe."""
+"""Updating in the backward pass leaves no window to add gradients over and no norm to clip: another
+recipe. So is another optimizer."""
 
 
 def changes_of(config: RunConfig) -> tuple[Change, ...]:
     """Return the changes that make sense for a configuration, each on top of those before."""
     own = config.reference.kind in ("frozen", "ema", "moving") and not config.reference.offload
     offloaded = (OFFLOADED,) if own else ()
+    smaller = (EIGHT_BITS,) if config.optimizer.name == "adamw" else ()
     if config.adapter.kind != "full" or config.model.dtype != "bf16" or config.data is None:
-        return (*CHANGES, *offloaded, EIGHT_BITS)
-    return (*CHANGES, *offloaded, *FULL)
+        return (*CHANGES, ONE_ROW, *offloaded, *smaller)
+    return (*CHANGES, *offloaded, *NARROW, *smaller, ONE_ROW, *EAGER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """A configuration as it is, or changed.
 
-    work: arithmetic relative to keeping all activations.
+    work: arithmetic relative to keeping all activations. faithful: see `Change`.
     """
 
     what: str
     footprint: Footprint
     work: float
+    faithful: bool = True
 
     @property
     def total(self) -> int:
@@ -136,11 +146,14 @@ def fits(config: RunConfig) -> Iterator[Fit]:
     config = _kept(config)
     shapes, peaks = _shapes(config), dict[Worked, int]()
     yield _fit("as configured", config, shapes, peaks)
+    faithful = True
     for change in changes_of(config):
         before, config = config, _changed(config, change.to)
         if config.adapter != before.adapter:
             shapes, peaks = _shapes(config), {}
-        yield _fit(change.what, config, shapes, peaks)
+        found = _fit(change.what, config, shapes, peaks)
+        faithful = faithful and change.faithful
+        yield replace(found, faithful=faithful)
 
 
 def _kept(config: RunConfig) -> RunConfig:

@@ -145,9 +145,11 @@ def _check(config: RunConfig) -> None:
         what = "shards are kept in float32"
         hint = f"set adapter.precision: fp32, {PLAIN}"
         raise ConfigError(what, where="adapter.precision", hint=hint)
-    if config.model.compile:
+    if config.model.compile_blocks:
         what = "compiled blocks and shards were not tried together"
-        raise ConfigError(what, where="model.compile", hint=f"set model.compile: false, {PLAIN}")
+        raise ConfigError(
+            what, where="model.compile_blocks", hint=f"set model.compile_blocks: false, {PLAIN}"
+        )
     if config.reference.offload:
         what = "under FSDP a process holds a share of the reference only"
         hint = "set reference.offload: false"

@@ -49,6 +49,6 @@ def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
     keep = settled(config, bundle).model.gradient_checkpointing
     assert keep != "auto"
     set_checkpointing(bundle.unet, keep)
-    if config.model.compile:
+    if config.model.compile_blocks:
         set_compiled(bundle.unet, bundle.device)
     return bundle

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,8 +59,8 @@ def eager(pieces: Pieces) -> Eager:
         if len(piece.weights) != 1:
             raise ValueError("a piece updated in the backward pass is of one weight")
         (weight,) = piece.weights.values()
-        attach: Any = weight.register_post_accumulate_grad_hook  # torch does not type it
-        attach(_hook(piece, found.square))
+        untyped = cast(Any, weight)  # as torch's method is
+        untyped.register_post_accumulate_grad_hook(_hook(piece, found.square))
     return found
 
 

@@ -112,7 +112,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         "model.gradient_checkpointing",
-        {"model__compile": True, "model__gradient_checkpointing": "keep_convs"},
+        {"model__compile_blocks": True, "model__gradient_checkpointing": "keep_convs"},
     ),
 ]
 
