@@ -23,6 +23,19 @@ def permutation(seed: int, epoch: int, size: int) -> Int[Tensor, " size"]:
     return torch.randperm(size, generator=generator(seed, epoch, "order"))
 
 
+def dither(seed: int, step: int, stream: str, like: Tensor) -> Int[Tensor, "*shape"]:
+    """Return uniform integers 0..65535 of a tensor's shape, drawn on its device.
+
+    A function of (seed, step, stream) on one kind of device; CUDA and the CPU draw differently.
+    """
+    key = f"{RNG_SCHEME}/{seed}/{step}/dither/{stream}".encode()
+    rng = Generator(like.device)
+    rng.manual_seed(int.from_bytes(blake2b(key, digest_size=8).digest()) >> 1)
+    return torch.randint(
+        0, 1 << 16, like.shape, dtype=torch.int32, device=like.device, generator=rng
+    )
+
+
 @dataclass(frozen=True)
 class Draws:
     """Named random numbers for a batch of prompts, one row per prompt, on the CPU in float32.

@@ -98,6 +98,14 @@ class PreferenceObjective(Generic[P]):
         return emphasis or getattr(self.loss, "couples_batch", False)
 
     @property
+    def prompts_apart(self) -> bool:
+        """Whether `compare` looks at one prompt at a time, also within a process.
+
+        A guard may be told to look at all of a process's.
+        """
+        return not self.couples_batch and self.guard is None
+
+    @property
     def learns_from_ties(self) -> bool:
         """Whether tied pairs carry a gradient: the condition of `data.ties: soft`."""
         return isinstance(self.loss, PairLoss) and self.loss.learns_from_ties

@@ -5,7 +5,7 @@ adapter off belong to `models`, which injects them.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -31,12 +31,15 @@ class Reference(NamedTuple):
     after_step: called with the number of finished optimizer steps, so that it keeps no counter.
     state: tensors a checkpoint keeps and restores in place; empty if the start determines them.
     report: numbers worth logging, as they are now.
+    at_hand: makes a context for many calls of `net`, in which its weights need not be fetched for
+        each. The policy must not be called inside.
     """
 
     net: Denoiser | None
     after_step: Callable[[int], None] = _stay
     state: Mapping[str, Tensor] = {}
     report: Callable[[], Mapping[str, float]] = _nothing
+    at_hand: Switch = nullcontext
 
 
 def none() -> Reference:
@@ -44,9 +47,9 @@ def none() -> Reference:
     return Reference(net=None)
 
 
-def frozen(net: Denoiser) -> Reference:
-    """Compare with a copy of the network the run started from, which never moves."""
-    return Reference(net=_without_grad(net))
+def frozen(net: Denoiser, *, at_hand: Switch = nullcontext) -> Reference:
+    """Compare with the network the run started from, which never moves; see `Reference`."""
+    return Reference(net=_without_grad(net), at_hand=at_hand)
 
 
 def adapters_off(policy: Denoiser, off: Switch) -> Reference:
@@ -75,6 +78,7 @@ def ema(
     live: Mapping[str, Tensor],
     decay: float,
     refresh_every: int = 1,
+    at_hand: Switch = nullcontext,
 ) -> Reference:
     """Compare with a running average of the policy; decay 0 is a hard copy.
 
@@ -87,6 +91,7 @@ def ema(
         live: the policy's parameters under the same names.
         decay: share of the old average kept, at least 0 and below 1.
         refresh_every: optimizer steps between updates.
+        at_hand: see `Reference`.
 
     Returns:
         A reference whose `state` is `own`.
@@ -115,7 +120,7 @@ def ema(
             work = torch.promote_types(old.dtype, torch.float32)
             old.copy_(torch.lerp(new.to(work), old.to(work), decay))
 
-    return Reference(net=_without_grad(net), after_step=after_step, state=own)
+    return Reference(net=_without_grad(net), after_step=after_step, state=own, at_hand=at_hand)
 
 
 def refreshed(
@@ -124,9 +129,10 @@ def refreshed(
     own: Mapping[str, Tensor],
     live: Mapping[str, Tensor],
     refresh_every: int,
+    at_hand: Switch = nullcontext,
 ) -> Reference:
     """Compare with a frozen copy that becomes the policy every `refresh_every` steps."""
-    return ema(net, own=own, live=live, decay=0.0, refresh_every=refresh_every)
+    return ema(net, own=own, live=live, decay=0.0, refresh_every=refresh_every, at_hand=at_hand)
 
 
 SPENT = "budget.spent"
@@ -142,6 +148,7 @@ def budgeted(
     divergence: Callable[[], float],
     budget: float,
     beyond: Literal["freeze", "restart"] = "freeze",
+    at_hand: Switch = nullcontext,
 ) -> Reference:
     """Compare with a copy that follows the policy while it stays near the start.
 
@@ -158,6 +165,7 @@ def budgeted(
         divergence: how far the policy is from the start now.
         budget: the largest divergence at which the policy is copied.
         beyond: what happens past it.
+        at_hand: see `Reference`.
 
     Returns:
         A reference whose `state` is `own` and whether the budget is spent.
@@ -167,7 +175,7 @@ def budgeted(
     """
     if not budget > 0:
         raise ValueError(f"reference.budget must be above 0, got {budget}")
-    follow = refreshed(net, own=own, live=live, refresh_every=refresh_every)
+    follow = refreshed(net, own=own, live=live, refresh_every=refresh_every, at_hand=at_hand)
     start = copies(own, device="cpu") if beyond == "restart" else {}
     spent, last = torch.zeros(()), [0.0]
 
@@ -188,7 +196,11 @@ def budgeted(
         return {"reference_divergence": last[0], "reference_frozen": float(spent)}
 
     return Reference(
-        net=follow.net, after_step=after_step, state={**own, SPENT: spent}, report=report
+        net=follow.net,
+        after_step=after_step,
+        state={**own, SPENT: spent},
+        report=report,
+        at_hand=at_hand,
     )
 
 
@@ -208,8 +220,7 @@ def together(reference: Reference, sampler: Reference) -> Reference:
         sampler.after_step(step)
 
     own = {f"{SAMPLER}{name}": tensor for name, tensor in sampler.state.items()}
-    return Reference(
-        net=reference.net,
+    return reference._replace(
         after_step=after_step,
         state={**reference.state, **own},
         report=lambda: {**reference.report(), **sampler.report()},
@@ -222,39 +233,88 @@ def copies(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Return detached copies of parameters, by default where and as precise as they are."""
-    return {
-        name: tensor.detach().to(device=device, dtype=dtype, copy=True)
-        for name, tensor in live.items()
-    }
+    """Return detached copies of parameters, by default where and as precise as they are.
+
+    Copies in main memory of what is on a GPU are pinned, so that they are fetched at full speed.
+    """
+
+    def copied(tensor: Tensor) -> Tensor:
+        found = tensor.detach().to(device=device, dtype=dtype, copy=True)
+        return found.pin_memory() if tensor.is_cuda and not found.is_cuda else found
+
+    return {name: copied(tensor) for name, tensor in live.items()}
 
 
-def borrowed(
-    policy: Denoiser, *, own: Mapping[str, Tensor], live: Mapping[str, Tensor]
-) -> Denoiser:
-    """Return the policy's network with `own` in place of its `live` parameters for each call.
+def loan(
+    own: Mapping[str, Tensor], live: Mapping[str, Tensor], *, in_place: bool = False
+) -> Switch:
+    """Return what makes a context with `own` in place of the `live` parameters.
+
+    Contexts may be nested: only the outermost does something.
+
+    Args:
+        own: what is lent.
+        live: the parameters it stands in for, under the same names.
+        in_place: values are exchanged, one parameter at a time, and the live ones wait beside
+            `own`: when `own` is in main memory the device holds one set. Else the parameters point
+            at `own` for a while, which moves nothing where both are on one device.
+    """
+    inside = [0]
+
+    @contextmanager
+    def lent() -> Generator[None]:
+        kept: dict[str, Tensor] = {}
+        inside[0] += 1
+        try:
+            if inside[0] == 1:
+                (_exchange if in_place else _point)(own, live, kept)
+            yield
+        finally:
+            inside[0] -= 1
+            for name, value in kept.items():
+                if in_place:
+                    live[name].data.copy_(value, non_blocking=True)
+                else:
+                    live[name].data = value
+
+    return lent
+
+
+def borrowed(policy: Denoiser, lent: Switch) -> Denoiser:
+    """Return the policy's network with other weights in place of its own for each call.
 
     With an adapter's parameters this is a second adapter on one network: no second copy of the
     base is held. Must not be called between the policy's forward and its backward.
+
+    Args:
+        policy: the network.
+        lent: from `loan`; entered around many calls it moves weights once.
     """
 
     def net(x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
-        with _lent(own, live):
+        with lent():
             return policy(x_t, t, cond)
 
     return net
 
 
-@contextmanager
-def _lent(own: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> Generator[None]:
-    kept = {name: parameter.data for name, parameter in live.items()}
-    try:
-        for name, parameter in live.items():
-            parameter.data = own[name].to(parameter)
-        yield
-    finally:
-        for name, parameter in live.items():
-            parameter.data = kept[name]
+def _point(own: Mapping[str, Tensor], live: Mapping[str, Tensor], kept: dict[str, Tensor]) -> None:
+    for name, parameter in live.items():
+        kept[name] = parameter.data
+        parameter.data = own[name].to(parameter)
+
+
+def _exchange(
+    own: Mapping[str, Tensor], live: Mapping[str, Tensor], kept: dict[str, Tensor]
+) -> None:
+    for name, parameter in live.items():
+        there = own[name]
+        pinned = parameter.is_cuda and not there.is_cuda
+        waiting = torch.empty(
+            parameter.shape, dtype=parameter.dtype, device=there.device, pin_memory=pinned
+        )
+        kept[name] = waiting.copy_(parameter.data, non_blocking=pinned)
+        parameter.data.copy_(there, non_blocking=pinned)
 
 
 def _without_grad(net: Denoiser) -> Denoiser:

@@ -126,6 +126,10 @@ class StepObjective:
         return False
 
     @property
+    def prompts_apart(self) -> bool:
+        return True
+
+    @property
     def first_loss(self) -> float:
         """The loss while the policy equals its reference."""
         return self.loss.at_start

@@ -124,6 +124,10 @@ class TailObjective:
     def couples_batch(self) -> bool:
         return False
 
+    @property
+    def prompts_apart(self) -> bool:
+        return True
+
     def draw(self, nets: Nets, batch: PromptBatch, draws: Draws, /) -> Tail:
         """Sample down to each prompt's cut."""
         plan = self.plan

@@ -84,6 +84,10 @@ class PairedWalks:
         return False
 
     @property
+    def prompts_apart(self) -> bool:
+        return True
+
+    @property
     def first_loss(self) -> float:
         """The loss while the policy equals its reference."""
         return self.loss.at_start
@@ -139,6 +143,10 @@ class GradedWalks:
     @property
     def couples_batch(self) -> bool:
         return False
+
+    @property
+    def prompts_apart(self) -> bool:
+        return True
 
     def draw(self, nets: Nets, batch: Transitions, draws: Draws, /) -> Transitions:
         """Return the steps as they are: they were drawn when they were sampled."""

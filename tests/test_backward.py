@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffpref.draws import Draws
 from diffpref.methods.diffusion_dpo import diffusion_dpo
+from diffpref.methods.inpo import inpo
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
 from diffpref.types import (
@@ -115,8 +116,87 @@ def test_networks_are_called_as_often_as_promised(
     draws = Draws(seed=0, positions=batch.positions)
     accumulate(objective, spies, batch, draws)
     assert calls == {"policy": 6, "reference": 6}
-    accumulate(objective, spies, batch, draws, rows_per_pass=4)
-    assert calls == {"policy": 18, "reference": 12}
+    accumulate(objective, spies, batch, draws, rows_per_pass=4)  # whole prompts: no replay
+    assert calls == {"policy": 12, "reference": 12}
+    accumulate(objective, spies, batch, draws, rows_per_pass=3)  # a prompt is cut in two
+    assert calls == {"policy": 24, "reference": 18}
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_whole_prompts_a_pass_give_the_gradient_of_the_replay(
+    kit: Toolkit, make_net: Make, make_batch: Make, rows: int
+) -> None:
+    """The replayed gradient is computed here as a coupled objective's is."""
+
+    class Met:
+        """The same objective, which no longer says that its prompts are apart."""
+
+        def __init__(self, inner: Any) -> None:
+            self.draw, self.measure, self.compare = inner.draw, inner.measure, inner.compare
+            self.couples_batch = False
+
+    nets, batch, objective = _nets(make_net), make_batch(3), diffusion_dpo(kit, beta=20.0)
+    apart, grads = _step(objective, nets, batch, rows_per_pass=rows)
+    replayed, others = _step(Met(objective), nets, batch, rows_per_pass=rows)
+    assert torch.equal(apart.value, replayed.value)
+    assert apart.metrics.keys() == replayed.metrics.keys()
+    for name, values in apart.metrics.items():
+        assert torch.equal(values, replayed.metrics[name])
+    for a, b in zip(grads, others, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_inversion_goes_in_large_passes_over_the_whole_window_and_rows_that_arrived_rest(
+    kit: Toolkit, make_net: Make, make_batch: Make
+) -> None:
+    nets, batch, passes = _nets(make_net), make_batch(6), list[int]()
+    draws = Draws(seed=0, positions=batch.positions)
+    objective = inpo(kit, beta=20.0, steps=5)
+
+    def spied(x_t: Tensor, t: Tensor, cond: Conditioning, /) -> Tensor:
+        if not torch.is_grad_enabled():
+            passes.append(len(x_t))
+        return nets.policy(x_t, t, cond)
+
+    spies = nets._replace(policy=spied)
+    whole, grads = _step(objective, nets, batch)
+    for ahead, largest in ((None, 8), (3, 3)):
+        passes.clear()
+        policy: Any = nets.policy
+        policy.zero_grad(set_to_none=True)
+        loss = accumulate(objective, spies, batch, draws, rows_per_pass=2, rows_ahead=ahead)
+        t = draws.integers("t", 0, len(kit.schedule))
+        stride = len(kit.schedule) // 5
+        assert sum(passes) == 2 * int((t // stride + 1).sum()), "each row climbs to its own t"
+        assert max(passes) == largest
+        assert torch.allclose(loss.value, whole.value, rtol=1e-12)
+        for parameter, grad in zip(policy.parameters(), grads, strict=True):
+            assert torch.allclose(parameter.grad, grad, rtol=1e-9, atol=1e-13)
+
+
+def test_the_reference_is_called_inside_its_context_and_the_policy_outside(
+    kit: Toolkit, make_net: Make, make_batch: Make
+) -> None:
+    nets, batch, log = _nets(make_net), make_batch(3), list[str]()
+
+    def noted(name: str, net: Any) -> Any:
+        def forward(x_t: Tensor, t: Tensor, cond: Conditioning, /) -> Tensor:
+            log.append(name)
+            return net(x_t, t, cond)
+
+        return forward
+
+    @contextmanager
+    def referring() -> Iterator[None]:
+        log.append("(")
+        yield
+        log.append(")")
+
+    spies = Nets(noted("policy", nets.policy), noted("reference", nets.reference))
+    draws = Draws(seed=0, positions=batch.positions)
+    objective = diffusion_dpo(kit, beta=20.0)
+    accumulate(objective, spies, batch, draws, rows_per_pass=2, referring=referring)
+    assert log == ["(", *["reference"] * 3, ")", *["policy"] * 3]
 
 
 def test_gradients_add_up_over_windows_and_scale_is_a_factor(

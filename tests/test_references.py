@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from diffpref.references import adapters_off, borrowed, copies, ema, frozen, none, refreshed
+from diffpref.references import (
+    adapters_off,
+    borrowed,
+    copies,
+    ema,
+    frozen,
+    loan,
+    none,
+    refreshed,
+)
 from diffpref.types import Conditioning
 
 INPUT = (
@@ -96,13 +105,17 @@ def test_refreshing_is_a_function_of_the_step_and_keeps_no_counter(make_net: Mak
     assert all(torch.equal(own[name], live[name]) for name in own)
 
 
-def test_a_borrowed_network_computes_with_its_own_parameters(make_net: Maker) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_borrowed_network_computes_with_its_own_parameters(
+    make_net: Maker, in_place: bool
+) -> None:
     policy, start = make_net(0), make_net(0)
     live = dict(policy.named_parameters())
     own = copies(live)
     _moved(policy, 0.3)
     moved = {name: (parameter, parameter.detach().clone()) for name, parameter in live.items()}
-    reference = refreshed(borrowed(policy, own=own, live=live), own=own, live=live, refresh_every=9)
+    net = borrowed(policy, loan(own, live, in_place=in_place))
+    reference = refreshed(net, own=own, live=live, refresh_every=9)
     assert reference.net is not None
     assert torch.equal(reference.net(*INPUT), start(*INPUT))
     for name, (parameter, value) in moved.items():
@@ -110,13 +123,36 @@ def test_a_borrowed_network_computes_with_its_own_parameters(make_net: Maker) ->
         assert torch.equal(parameter, value)
 
 
-def test_a_borrowed_network_is_given_back_after_an_error(make_net: Maker) -> None:
+def test_weights_lent_for_a_window_are_moved_once(make_net: Maker) -> None:
+    policy, start = make_net(0), make_net(0)
+    live = dict(policy.named_parameters())
+    own = copies(live)
+    _moved(policy, 0.3)
+    before = copies(live)
+    places = {name: parameter.data_ptr() for name, parameter in live.items()}
+    lent = loan(own, live, in_place=True)
+    net = frozen(borrowed(policy, lent), at_hand=lent)
+    assert net.net is not None
+    with net.at_hand():
+        assert torch.equal(policy(*INPUT), start(*INPUT)), "the policy has the start's weights"
+        with torch.no_grad():
+            live["out.bias"].add_(1)  # a second fetch would undo it
+        assert not torch.equal(net.net(*INPUT), start(*INPUT))
+    assert all(torch.equal(live[name], before[name]) for name in live)
+    assert places == {name: parameter.data_ptr() for name, parameter in live.items()}
+    assert all(torch.equal(own[name], value) for name, value in start.named_parameters())
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_borrowed_network_is_given_back_after_an_error(make_net: Maker, in_place: bool) -> None:
     policy = make_net(0)
     live = dict(policy.named_parameters())
     own = {name: torch.zeros_like(tensor) for name, tensor in copies(live).items()}
     before = copies(live)
     with pytest.raises(RuntimeError):
-        borrowed(policy, own=own, live=live)(torch.ones(2, 9, 4, 4), INPUT[1], INPUT[2])
+        borrowed(policy, loan(own, live, in_place=in_place))(
+            torch.ones(2, 9, 4, 4), INPUT[1], INPUT[2]
+        )
     assert all(torch.equal(live[name], before[name]) for name in live)
 
 

@@ -19,14 +19,14 @@ def tell_fit(given: str, overrides: list[str], *, json: bool) -> None:
     """
     from diffpref.assets import find_config
     from diffpref.config import load_config
-    from diffpref.run.fit import CARDS, CHANGES, GIB, OVERHEAD, Fit, fits
+    from diffpref.run.fit import CARDS, GIB, OVERHEAD, Fit, changes_of, fits
 
     config = load_config(find_config(given), overrides)
     found: list[Fit] = []
     with progress_bar("counting") as tell:
         for number, each in enumerate(fits(config), start=1):
             found.append(each)
-            tell(number, len(CHANGES) + 1)
+            tell(number, len(changes_of(config)) + 1)
     rows = [_plain(each, GIB) for each in found]
     if json:
         write_json({"config": given, "overhead_gib": OVERHEAD / GIB, "forms": rows})
@@ -43,7 +43,14 @@ def tell_fit(given: str, overrides: list[str], *, json: bool) -> None:
 def _plain(each: Any, gib: int) -> dict[str, Any]:
     parts = {name: round(getattr(each.footprint, name) / gib, 2) for name in COLUMNS}
     total = round(each.total / gib, 2)
-    return {"what": each.what, "gib": total, **parts, "card": each.card, "work": each.work}
+    return {
+        "what": each.what,
+        "gib": total,
+        **parts,
+        "card": each.card,
+        "work": each.work,
+        "faithful": each.faithful,
+    }
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -53,10 +60,10 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _best(card: int, found: list[Any]) -> str:
-    """Return the form of least arithmetic that a card holds."""
+    """Return the form of least arithmetic that a card holds; of the same recipe if there is one."""
     fitting = [each for each in found if each.card is not None and each.card <= card]
     if not fitting:
         return "nothing of this; a LoRA of the same model needs less"
     own = next((each for each in fitting if each is found[0]), None)
-    best = min(fitting, key=lambda each: each.work)
+    best = min(fitting, key=lambda each: (not each.faithful, each.work))
     return own.what if own is not None and own.work <= best.work else best.what

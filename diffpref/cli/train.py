@@ -162,6 +162,14 @@ def _dry_run(config: "RunConfig", json: bool) -> None:
         write_columns(_rows(plan))
 
 
+KEPT = {
+    False: "none: all activations are kept",
+    "keep_matmuls": "keep_matmuls: norms and activations are computed again",
+    "keep_convs": "keep_convs: matrix products too",
+    True: "full: every block is computed again",
+}
+
+
 def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
     gib = 2**30
     memory = plan["memory"]
@@ -177,6 +185,7 @@ def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("steps", f"{plan['steps']}, {plan['epochs']:.2f} epochs"),
         ("trainable", f"{plan['trainable']:,} numbers"),
+        ("checkpointing", KEPT[plan["checkpointing"]]),
         ("memory", f"about {memory['total'] / gib:.2f} GiB ({parts})"),
         (
             "disk",

@@ -6,6 +6,7 @@ from diffpref.catalogue import build_objective, find_method
 from diffpref.config.online import check_material, check_sampling
 from diffpref.config.schema import DataConfig, RunConfig
 from diffpref.config.stand_in import stand_in
+from diffpref.config.thrift import check_thrift
 from diffpref.errors import ConfigError, nearest
 from diffpref.evaluate.drift import drift_names
 
@@ -24,6 +25,7 @@ def check_fits(config: RunConfig) -> None:
     _check_saving(config)
     _check_drift(config)
     _check_users(config)
+    check_thrift(config)
     if config.adapter.dora and config.adapter.kind != "lora":
         raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
     if config.optimizer.warmup > config.loop.steps:

@@ -37,10 +37,19 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "xformers"] = Field(
         default="sdpa", description="torch's own attention, or the extra xformers"
     )
-    gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs"] = Field(
+    gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs", "auto"] = Field(
         default=False,
         description="true keeps least and computes a quarter more; keep_matmuls is nearly free; "
-        "keep_convs is in between",
+        "keep_convs is in between; auto is the cheapest that fits the card, false on a CPU",
+    )
+    channels_last: bool = Field(
+        default=False,
+        description="weights and latents with channels last, as convolutions on GPUs like them; "
+        "pays with compile_blocks",
+    )
+    compile_blocks: bool = Field(
+        default=False,
+        description="compile transformer and resnet blocks; the first steps take minutes",
     )
 
 
@@ -57,6 +66,11 @@ class AdapterSettings(Section):
         default=None, description="name of a group, layer names, or null for the family's own"
     )
     dora: bool = Field(default=False, description="LoRA with magnitudes of its own")
+    precision: Literal["fp32", "stochastic", "kahan", "split"] = Field(
+        default="fp32",
+        description="how what trains is kept; with model.dtype bf16, in 16 bits: stochastic rounds "
+        "at random, kahan and split keep 16 bits more beside them, split every bit of fp32",
+    )
 
 
 class ReferenceConfig(Section):
@@ -84,7 +98,9 @@ class ReferenceConfig(Section):
         default=64, description="moving: preferred images the budget is measured on"
     )
     offload: bool = Field(
-        default=False, description="ema, moving: keep its weights in main memory between uses"
+        default=False,
+        description="frozen, ema, moving: keep its weights in main memory; once per optimizer "
+        "step they take the policy's place for all its rows",
     )
 
 
@@ -268,8 +284,13 @@ class LoopConfig(Section):
         description="images whose activations are held at once, at the price of one more forward; "
         "null holds one micro-batch",
     )
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, description="global norm the gradient is clipped to"
+    rows_ahead: Positive | None = Field(
+        default=None,
+        description="images of a pass without gradient; null inverts four times rows_per_pass at "
+        "once and measures the reference as the policy is",
+    )
+    max_grad_norm: float | None = Field(
+        default=1.0, gt=0, description="global norm the gradient is clipped to; null does not clip"
     )
     max_consecutive_skips: Positive = Field(
         default=3,
@@ -279,9 +300,10 @@ class LoopConfig(Section):
 
 
 class OptimizerConfig(Section):
-    name: Literal["adamw", "adamw8bit", "adafactor"] = Field(
+    name: Literal["adamw", "adamw8bit", "adafactor", "adafactor_flat"] = Field(
         default="adamw",
-        description="adamw8bit needs the extra bnb; adafactor keeps a row and a column per matrix",
+        description="adamw8bit needs the extra bnb; adafactor keeps a row and a column per matrix, "
+        "adafactor_flat also of convolutions",
     )
     lr: float = Field(default=1e-5, gt=0, description="per optimizer step, after any scaling")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -292,6 +314,11 @@ class OptimizerConfig(Section):
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
     eps: float = Field(default=1e-8, gt=0, description="of AdamW")
     weight_decay: float = Field(default=1e-2, ge=0, description="decoupled from the gradient")
+    in_backward: bool = Field(
+        default=False,
+        description="update each weight as soon as its gradient is known: no gradient waits; one "
+        "pass per step, and loop.max_grad_norm: null",
+    )
 
 
 class EmaConfig(Section):

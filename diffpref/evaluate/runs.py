@@ -28,6 +28,7 @@ from diffpref.models.lora import Adaptable
 from diffpref.models.lora_files import FILE
 from diffpref.models.user_files import FILE as USER_ADAPTER
 from diffpref.train.manifest import Checkpoint
+from diffpref.train.precision import PRECISIONS
 from diffpref.train.store import Store
 
 CONFIG, PIPELINE, LORA, CHECKPOINTS = "config.yaml", "pipeline", "lora", "checkpoints"
@@ -149,6 +150,7 @@ def adapt(bundle: Adaptable, config: RunConfig) -> None:
             targets=adapter.targets,
             dora=adapter.dora,
             seed=config.seed,
+            narrow=PRECISIONS[adapter.precision].narrow,
             **({} if users is None else {"width": users.width, "tokens": users.tokens}),
         ),
     )

@@ -103,6 +103,10 @@ class NegativeAware:
     def couples_batch(self) -> bool:
         return False
 
+    @property
+    def prompts_apart(self) -> bool:
+        return True
+
     def draw(self, nets: Nets, batch: PreferenceBatch, draws: Draws, /) -> Renoised:
         """Noise the images and ask the old policy there."""
         t = uniform()(draws, len(self.schedule))

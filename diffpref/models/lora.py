@@ -48,6 +48,7 @@ class AdapterConfig:
     scaled by alpha / rank. `targets`: a name of `LORA_TARGETS`, layer names, or None for the
     family's own. `seed` draws the LoRA's first matrices; the second start at zero. A `user`
     adapter reads vectors of `width` numbers and makes `tokens` of each; its seed is the same.
+    `narrow` leaves what trains in the base's precision (not a `user` adapter).
     """
 
     kind: str = "lora"
@@ -58,6 +59,7 @@ class AdapterConfig:
     seed: int = 0
     width: int = 0
     tokens: int = TOKENS
+    narrow: bool = False
 
 
 def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
@@ -66,7 +68,7 @@ def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
     A user adapter may stand on a LoRA that was loaded, which stays as it is.
 
     Precision:
-        what trains is at least float32 whatever the base is in.
+        what trains is at least float32 whatever the base is in, unless the config says `narrow`.
 
     Raises:
         ConfigError: an unknown kind or target, a rank below 1, or the UNet has adapters already.
@@ -84,8 +86,7 @@ def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
             hint="load the base again, or continue the run that made them",
         )
     if config.kind == "full":
-        wide = torch.promote_types(bundle.dtype, torch.float32)
-        cast_weights(bundle.unet, wide).requires_grad_(True)
+        cast_weights(bundle.unet, _kept(bundle, config)).requires_grad_(True)
     elif config.kind == "lora":
         _inject(bundle, config)
     else:
@@ -168,7 +169,12 @@ def _inject(bundle: Adaptable, config: AdapterConfig) -> None:
         unet.add_adapter(stock, ADAPTER)
     _start(unet, config.seed)
     for value in trainable_parameters(unet).values():
-        value.data = value.data.to(torch.promote_types(value.dtype, torch.float32))
+        value.data = value.data.to(_kept(bundle, config))
+
+
+def _kept(bundle: Adaptable, config: AdapterConfig) -> torch.dtype:
+    wide = torch.promote_types(bundle.dtype, torch.float32)
+    return bundle.dtype if config.narrow else wide
 
 
 def _start(unet: UNet2DConditionModel, seed: int) -> None:

@@ -26,10 +26,11 @@ from diffpref.run.recall import Progress, RecalledObjective, fill, memory, shelf
 from diffpref.run.references import make_reference
 from diffpref.run.rollouts.online import Online, rows_per_step
 from diffpref.run.rollouts.tally import Tally
+from diffpref.run.updates import updates_of
 from diffpref.run.users import make_users
 from diffpref.toolkit import Toolkit
 from diffpref.train.ema import start_ema
-from diffpref.train.optim import lr_factor, make_optimizer
+from diffpref.train.optim import lr_factor
 from diffpref.train.plan import LoopPlan
 from diffpref.train.processes import Processes
 from diffpref.train.shards import Shards
@@ -229,9 +230,10 @@ def recalled(
             hint="set data.recall: false",
         )
     shelf = shelf_of(config, bundle, pairs)
-    reference = make_reference(config.reference, bundle, pairs).net
-    assert reference is not None  # check_fits has refused the kinds without one
-    fill(shelf, objective, reference, pairs, rows_per_pass=rows_per_pass, progress=progress)
+    reference = make_reference(config.reference, bundle, pairs)
+    assert reference.net is not None  # check_fits has refused the kinds without one
+    with reference.at_hand():
+        fill(shelf, objective, reference.net, pairs, rows_per_pass=rows_per_pass, progress=progress)
     accelerator.wait_for_everyone()
     return RecalledObjective(
         objective=objective, shelf=open_shelf(shelf.folder), device=bundle.device
@@ -248,17 +250,13 @@ def make_learner(
     shards: Shards[Any] | None,
     old: Denoiser | None = None,
 ) -> Learner[Any]:
-    """Return what learns: the policy split or behind accelerate's wrapper, the others bare."""
-    parameters = trainable_parameters(bundle.unet)
-    settings = config.optimizer
-    optimizer = make_optimizer(
-        settings.name,
-        parameters,
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
+    """Return what learns: the policy split or behind accelerate's wrapper, the others bare.
+
+    Raises:
+        ConfigError: weights are to be updated in the backward pass, by several processes.
+    """
+    parameters, settings = trainable_parameters(bundle.unet), config.optimizer
+    optimizer = updates_of(config, parameters, processes=accelerator.num_processes)
     # shards average gradients in every pass: waiting would hold a whole gradient per process
     together = accelerator.num_processes > 1 and shards is None
     wrapped = accelerator.prepare_model(bundle.unet) if together else bundle.unet
@@ -274,6 +272,7 @@ def make_learner(
         processes=cast(Processes, accelerator),  # it is typed less exactly than it behaves
         max_grad_norm=config.loop.max_grad_norm,
         seed=config.seed,
+        rows_ahead=config.loop.rows_ahead,
         drawing=nullcontext if shards is None else shards.in_own_time,
         unsynced=(lambda: accelerator.no_sync(wrapped)) if together else nullcontext,
         ema=None if config.ema is None else start_ema(parameters, config.ema.decay),
@@ -301,6 +300,10 @@ def make_plan(config: RunConfig, bundle: Bundle, rows: int) -> LoopPlan:
     )
 
 
+LATER = (("adapter", "precision", "fp32"), ("optimizer", "in_backward", False))
+"""Fields that older checkpoints do not have, and what they would say there."""
+
+
 def identity_of(
     config: RunConfig, bundle: Bundle, data: str, accelerator: Accelerator
 ) -> dict[str, object]:
@@ -315,12 +318,23 @@ def identity_of(
         kept.pop("users")  # as runs say that were begun before there were users
     else:
         kept["users"].pop("prior")  # its hash is in the encoder's fingerprint
+    for section, name, usual in LATER:
+        if kept[section][name] == usual:
+            kept[section].pop(name)
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
-    kept["loop"].pop("rows_per_pass")
+    for place in ("rows_per_pass", "rows_ahead"):
+        kept["loop"].pop(place)
     if kept["data"] is not None:
         for place in ("cache", "source", "format"):
             kept["data"].pop(place)
-    for place in ("device", "base", "attention", "gradient_checkpointing"):
+    for place in (
+        "device",
+        "base",
+        "attention",
+        "gradient_checkpointing",
+        "channels_last",
+        "compile_blocks",
+    ):
         kept["model"].pop(place)
     found = versions()
     return {

@@ -1,7 +1,7 @@
 """Which card a configuration fits, and what would make it fit: no weights are needed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
@@ -11,12 +11,14 @@ from diffpref.evaluate.runs import adapt
 from diffpref.models.checkpointing import Keep
 from diffpref.models.shapes import Shapes, shapes_of
 from diffpref.run.memory import (
-    OPTIMIZER_BYTES,
     Footprint,
     Trained,
     Worked,
     copies_of,
     footprint,
+    peak_of,
+    state_bytes,
+    worked,
 )
 from diffpref.run.rollouts.online import rows_per_step
 
@@ -35,43 +37,93 @@ PAIR = 2
 
 WORK: dict[Keep, float] = {False: 1.0, "keep_matmuls": 1.01, "keep_convs": 1.16, True: 1.25}
 """Arithmetic of a step relative to keeping everything: Diffusion-DPO with all weights trained, on
-SDXL; other methods differ a little. Passes smaller than a micro-batch add `FORWARD`."""
+SDXL; other methods differ a little. Passes that cut a prompt in two add `FORWARD`."""
 
 FORWARD = 0.25
+
+Changed = Mapping[str, Mapping[str, object]]
+"""Section -> field -> value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What to change in a configuration: what is kept, images per pass, the optimizer."""
+    """What to change in a configuration, beside the changes before it.
+
+    `faithful` says that what is learnt stays the same but for rounding.
+    """
 
     what: str
-    keep: Keep
-    rows: int | None = None
-    optimizer: str | None = None
+    to: Changed
+    faithful: bool = True
 
 
 CHANGES = (
-    Change(what="gradient_checkpointing=false", keep=False),
-    Change(what="gradient_checkpointing=keep_matmuls", keep="keep_matmuls"),
-    Change(what="gradient_checkpointing=keep_convs", keep="keep_convs"),
-    Change(what="gradient_checkpointing=true", keep=True),
-    Change(what="... and loop.rows_per_pass=2", keep=True, rows=PAIR),
-    Change(what="... and loop.rows_per_pass=1", keep=True, rows=1),
-    Change(what="... and optimizer.name=adamw8bit", keep=True, rows=1, optimizer="adamw8bit"),
+    Change(what="gradient_checkpointing=false", to={"model": {"gradient_checkpointing": False}}),
+    Change(
+        what="gradient_checkpointing=keep_matmuls",
+        to={"model": {"gradient_checkpointing": "keep_matmuls"}},
+    ),
+    Change(
+        what="gradient_checkpointing=keep_convs",
+        to={"model": {"gradient_checkpointing": "keep_convs"}},
+    ),
+    Change(what="gradient_checkpointing=true", to={"model": {"gradient_checkpointing": True}}),
+    Change(what="... and loop.rows_per_pass=2", to={"loop": {"rows_per_pass": PAIR}}),
 )
+ONE_ROW = Change(what="... and loop.rows_per_pass=1", to={"loop": {"rows_per_pass": 1}})
 """From the cheapest in time to the smallest; every one is of a whole micro-batch unless it says."""
+
+EIGHT_BITS = Change(
+    what="... and optimizer.name=adamw8bit", to={"optimizer": {"name": "adamw8bit"}}
+)
+OFFLOADED = Change(what="... and reference.offload=true", to={"reference": {"offload": True}})
+NARROW = (
+    Change(what="... and adapter.precision=split", to={"adapter": {"precision": "split"}}),
+    Change(
+        what="... and adapter.precision=stochastic", to={"adapter": {"precision": "stochastic"}}
+    ),
+)
+EAGER = (
+    Change(
+        what="... and in_backward, a step of one pair, max_grad_norm=null",
+        to={
+            "optimizer": {"in_backward": True},
+            "loop": {"rows_per_pass": None, "micro_batches": 1, "max_grad_norm": None},
+            "data": {"pairs_per_batch": 1},
+        },
+        faithful=False,
+    ),
+    Change(
+        what="... and optimizer.name=adafactor_flat",
+        to={"optimizer": {"name": "adafactor_flat"}},
+        faithful=False,
+    ),
+)
+"""Updating in the backward pass leaves no window to add gradients over and no norm to clip: another
+recipe. So is another optimizer."""
+
+
+def changes_of(config: RunConfig) -> tuple[Change, ...]:
+    """Return the changes that make sense for a configuration, each on top of those before."""
+    own = config.reference.kind in ("frozen", "ema", "moving") and not config.reference.offload
+    offloaded = (OFFLOADED,) if own else ()
+    smaller = (EIGHT_BITS,) if config.optimizer.name == "adamw" else ()
+    if config.adapter.kind != "full" or config.model.dtype != "bf16" or config.data is None:
+        return (*CHANGES, ONE_ROW, *offloaded, *smaller)
+    return (*CHANGES, *offloaded, *NARROW, *smaller, ONE_ROW, *EAGER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """A configuration as it is, or changed.
 
-    work: arithmetic relative to keeping all activations.
+    work: arithmetic relative to keeping all activations. faithful: see `Change`.
     """
 
     what: str
     footprint: Footprint
     work: float
+    faithful: bool = True
 
     @property
     def total(self) -> int:
@@ -91,19 +143,44 @@ def fits(config: RunConfig) -> Iterator[Fit]:
         ConfigError: the shapes of the base are not known.
         HubError: its configs are out of reach.
     """
-    shapes = shapes_of(config.model.base, dtype=config.model.dtype, revision=config.model.revision)
+    config = _kept(config)
+    shapes, peaks = _shapes(config), dict[Worked, int]()
+    yield _fit("as configured", config, shapes, peaks)
+    faithful = True
+    for change in changes_of(config):
+        before, config = config, _changed(config, change.to)
+        if config.adapter != before.adapter:
+            shapes, peaks = _shapes(config), {}
+        found = _fit(change.what, config, shapes, peaks)
+        faithful = faithful and change.faithful
+        yield replace(found, faithful=faithful)
+
+
+def _kept(config: RunConfig) -> RunConfig:
+    """Return the configuration as it is on a card of any size, where `auto` keeps everything."""
+    if config.model.gradient_checkpointing != "auto":
+        return config
+    return _changed(config, {"model": {"gradient_checkpointing": False}})
+
+
+def _changed(config: RunConfig, to: Changed) -> RunConfig:
+    sections = {
+        name: getattr(config, name).model_copy(update=dict(fields)) for name, fields in to.items()
+    }
+    return config.model_copy(update=sections)
+
+
+def _shapes(config: RunConfig) -> Shapes:
+    model = config.model
+    shapes = shapes_of(model.base, dtype=model.dtype, revision=model.revision)
     adapt(shapes, config)
-    held, keep = held_rows(config), config.model.gradient_checkpointing
-    own = Change(what="as configured", keep=keep, rows=config.loop.rows_per_pass)
-    for change in (own, *CHANGES):
-        yield _fit(config, shapes, change, held)
+    return shapes
 
 
 def held_rows(config: RunConfig) -> int:
     """Return the images of a micro-batch of one process."""
     if config.data is not None:
-        unit = "unpaired" if config.data.unpaired else find_method(config.method.name).data
-        return config.data.pairs_per_batch * IMAGES[unit]
+        return config.data.pairs_per_batch * images_of(config)
     rollout = config.rollout
     if rollout is None:
         what, hint = "there is nothing to learn from", "name data: or rollout:"
@@ -115,33 +192,44 @@ def held_rows(config: RunConfig) -> int:
     return max(1, rows // config.loop.micro_batches)
 
 
-def _fit(config: RunConfig, shapes: Shapes, change: Change, held: int) -> Fit:
-    side = _side(config, shapes)
-    rows = min(held, change.rows or held)
-    found = footprint(
-        Trained(
-            unet=shapes.unet,
-            family=shapes.family,
-            dtype=shapes.dtype,
-            # on cached data a step needs neither; pictures made in between hold no activations
-            rest=() if config.rollout is None else shapes.rest,
-        ),
-        shapes.told(),
-        Worked(
-            rows=rows,
-            latent=shapes.latent_shape(side, side),
-            keep=change.keep,
-            accumulates=config.loop.micro_batches > 1 or rows < held,
-        ),
-        copies=copies_of(config),
-        optimizer_bytes=OPTIMIZER_BYTES[change.optimizer or config.optimizer.name],
+def _fit(what: str, config: RunConfig, shapes: Shapes, peaks: dict[Worked, int]) -> Fit:
+    side, held = side_of(config, shapes.resolution), held_rows(config)
+    rows = min(held, config.loop.rows_per_pass or held)
+    model = Trained(
+        unet=shapes.unet,
+        family=shapes.family,
+        dtype=shapes.dtype,
+        # on cached data a step needs neither; pictures made in between hold no activations
+        rest=() if config.rollout is None else shapes.rest,
     )
-    work = WORK[change.keep] + FORWARD * (rows < held)
-    return Fit(what=change.what, footprint=found, work=work)
+    work = worked(config, latent=shapes.latent_shape(side, side), rows=rows, held=held)
+    if work not in peaks:
+        peaks[work] = peak_of(model, shapes.told(), work)
+    found = footprint(
+        model,
+        shapes.told(),
+        work,
+        copies=copies_of(config),
+        optimizer_bytes=state_bytes(config, shapes.unet),
+        peak=peaks[work],
+    )
+    keep = config.model.gradient_checkpointing
+    assert keep != "auto"  # decided by now
+    again = rows < held and rows % images_of(config) > 0
+    return Fit(what=what, footprint=found, work=WORK[keep] + FORWARD * again)
 
 
-def _side(config: RunConfig, shapes: Shapes) -> int:
+def images_of(config: RunConfig) -> int:
+    """Return the images of an item: rows that a pass should not part."""
+    if config.data is None:
+        return 1
+    unit = "unpaired" if config.data.unpaired else find_method(config.method.name).data
+    return IMAGES[unit]
+
+
+def side_of(config: RunConfig, own: int) -> int:
+    """Return the pixels a side of a run's images; `own` are the model's."""
     asked = config.data.resolution if config.data is not None else None
     if config.rollout is not None:
         asked = config.rollout.resolution
-    return asked or shapes.resolution
+    return asked or own

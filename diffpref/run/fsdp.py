@@ -136,6 +136,20 @@ def _check(config: RunConfig) -> None:
         what = "8-bit states are in blocks that cannot be cut anew for another number of GPUs"
         hint = f"set optimizer.name: adamw (its states are split) or adafactor, {PLAIN}"
         raise ConfigError(what, where="optimizer.name", hint=hint)
+    if config.optimizer.name == "adafactor_flat" or config.optimizer.in_backward:
+        field = "in_backward" if config.optimizer.in_backward else "name"
+        hint = f"set optimizer.name: adamw or adafactor and optimizer.in_backward: false, {PLAIN}"
+        what = "shards are updated together and in their own shape"
+        raise ConfigError(what, where=f"optimizer.{field}", hint=hint)
+    if config.adapter.precision != "fp32":
+        what = "shards are kept in float32"
+        hint = f"set adapter.precision: fp32, {PLAIN}"
+        raise ConfigError(what, where="adapter.precision", hint=hint)
+    if config.model.compile_blocks:
+        what = "compiled blocks and shards were not tried together"
+        raise ConfigError(
+            what, where="model.compile_blocks", hint=f"set model.compile_blocks: false, {PLAIN}"
+        )
     if config.reference.offload:
         what = "under FSDP a process holds a share of the reference only"
         hint = "set reference.offload: false"

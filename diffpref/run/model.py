@@ -9,6 +9,8 @@ from diffpref.config.fits import auto_device
 from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import adapt, base_of_run
 from diffpref.models import Bundle, set_checkpointing
+from diffpref.models.compute import set_channels_last, set_compiled
+from diffpref.run.choose import settled
 from diffpref.run.fsdp import fsdp_plugin
 
 
@@ -42,5 +44,11 @@ def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
     device = str(accelerator.device) if several or wanted == "cuda" else wanted
     bundle = base_of_run(config, Place(device=device), attention=config.model.attention)
     adapt(bundle, config)
-    set_checkpointing(bundle.unet, config.model.gradient_checkpointing)
+    if config.model.channels_last:
+        set_channels_last(bundle.unet, True)
+    keep = settled(config, bundle).model.gradient_checkpointing
+    assert keep != "auto"
+    set_checkpointing(bundle.unet, keep)
+    if config.model.compile_blocks:
+        set_compiled(bundle.unet, bundle.device)
     return bundle

@@ -1,8 +1,7 @@
 """What a run would do, said before it does it: data, batch arithmetic, memory, disk, first loss."""
 
-from dataclasses import asdict, dataclass, field, replace
-
-import torch
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from diffpref.catalogue import build_objective
 from diffpref.config.schema import DataConfig, RunConfig
@@ -11,14 +10,21 @@ from diffpref.data.inspect import inspect_source
 from diffpref.evaluate.prompts import read_prompts
 from diffpref.losses import PairLoss
 from diffpref.models import Bundle, trainable_parameters
-from diffpref.models.place import beside
+from diffpref.models.checkpointing import Keep
 from diffpref.objective import PreferenceObjective
+from diffpref.run.choose import settled, told_of, trained_of
 from diffpref.run.data import Progress, filters_of, source_of
 from diffpref.run.fsdp import launched
-from diffpref.run.memory import OPTIMIZER_BYTES, Footprint, Trained, Worked, copies_of, footprint
+from diffpref.run.memory import (
+    Footprint,
+    copies_of,
+    footprint,
+    state_bytes,
+    worked,
+)
 from diffpref.run.rollouts.online import rows_per_step
 from diffpref.strength import Strength
-from diffpref.types import AnyObjective, Conditioning
+from diffpref.types import AnyObjective
 
 CACHE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
@@ -38,6 +44,7 @@ class Preflight:
     steps: int
     epochs: float
     trainable: int
+    checkpointing: Keep | Literal["auto"]
     memory: Footprint
     cache_bytes: int
     checkpoint_bytes: int
@@ -56,6 +63,7 @@ def preflight(
     Raises:
         DataError: the data cannot be read.
     """
+    config = settled(config, bundle)
     supply = (
         _of_prompts(config, bundle, processes)
         if config.data is None
@@ -65,7 +73,7 @@ def preflight(
     cond = bundle.encode_text([""])
     rows = config.loop.rows_per_pass or supply.held
     trained = sum(value.numel() for value in trainable_parameters(bundle.unet).values())
-    per_number = OPTIMIZER_BYTES[config.optimizer.name]
+    per_number = state_bytes(config, bundle.unet)
     kit = stand_in(config.rollout)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
     stored = 0 if config.data is None else CACHE_BYTES[config.data.cache_dtype]
@@ -83,20 +91,11 @@ def preflight(
         steps=config.loop.steps,
         epochs=config.loop.steps * supply.per_step / max(1, supply.kept),
         trainable=trained,
+        checkpointing=config.model.gradient_checkpointing,
         memory=footprint(
-            Trained(
-                unet=bundle.unet,
-                family=bundle.family,
-                dtype=bundle.dtype,
-                rest=() if config.rollout is None else beside(bundle),
-            ),
-            _with_ids(bundle, cond, supply.side),
-            Worked(
-                rows=rows,
-                latent=latent,
-                keep=config.model.gradient_checkpointing,
-                accumulates=config.loop.micro_batches > 1 or rows < supply.held,
-            ),
+            trained_of(config, bundle),
+            told_of(bundle, cond, supply.side),
+            worked(config, latent=latent, rows=rows, held=supply.held),
             copies=copies_of(config),
             optimizer_bytes=per_number,
             shards=processes if launched() else 1,
@@ -170,11 +169,6 @@ def _of_prompts(config: RunConfig, bundle: Bundle, processes: int) -> Supply:
         per_step=rollout.per_step,
         held=max(1, rows // config.loop.micro_batches),
     )
-
-
-def _with_ids(bundle: Bundle, cond: Conditioning, side: int) -> Conditioning:
-    size = torch.tensor([[side, side]])
-    return replace(cond, time_ids=bundle.family.time_ids(size, torch.zeros_like(size), size))
 
 
 def _strength(objective: AnyObjective, numel: int) -> str | None:

@@ -100,6 +100,10 @@ class RecalledObjective:
         return self.objective.couples_batch
 
     @property
+    def prompts_apart(self) -> bool:
+        return self.objective.prompts_apart
+
+    @property
     def first_loss(self) -> float | None:
         return self.objective.first_loss
 

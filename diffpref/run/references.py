@@ -1,5 +1,6 @@
 """The reference a configuration asks for, on the networks of a bundle."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from diffpref import references
@@ -8,7 +9,6 @@ from diffpref.data.batches import CachedPairs
 from diffpref.models import (
     Bundle,
     adapters_off,
-    frozen_copy,
     make_denoiser,
     trainable_parameters,
 )
@@ -26,50 +26,47 @@ def make_reference(
 ) -> Reference:
     """Return the reference; call it after the adapter is in place and before training starts.
 
-    `ema` and `moving` hold a second set of the trainable parameters only: with a LoRA that is a
-    second adapter on one network. A budget is measured on images of `pairs`. With `shards` of the
-    policy every copy is split like it.
+    `frozen`, `ema` and `moving` hold a second set of the trainable parameters only: with a LoRA
+    that is a second adapter on one network. Offloaded, the set waits in main memory and takes the
+    policy's place once per optimizer step, for all its rows, while the policy's waits there. A
+    budget is measured on images of `pairs`. With `shards` of the policy every copy is split like
+    it.
     """
     policy = make_denoiser(bundle.unet, bundle)
-    still = _still(config, bundle, policy, shards)
+    still = _still(config, bundle, policy)
     if still is not None:
         return still
-    live = trainable_parameters(bundle.unet)
+    live, at_hand = trainable_parameters(bundle.unet), nullcontext
     if shards is None:
         own = references.copies(live, device="cpu" if config.offload else None)
-        net = references.borrowed(policy, own=own, live=live)
+        at_hand = references.loan(own, live, in_place=config.offload)
+        net = references.borrowed(policy, at_hand)
     else:  # weights cannot be lent to shards; a copy's shares are as large as the set itself
         copy = shards.copy()
         own, net = dict(copy.named_parameters()), make_denoiser(copy, bundle)
+    if config.kind == "frozen":
+        return references.frozen(net, at_hand=at_hand)
+    follows = {"own": own, "live": live, "refresh_every": config.refresh_every, "at_hand": at_hand}
     if config.kind == "ema":
-        return references.ema(
-            net, own=own, live=live, decay=config.decay, refresh_every=config.refresh_every
-        )
+        return references.ema(net, decay=config.decay, **follows)
     if config.budget is None:
-        return references.refreshed(net, own=own, live=live, refresh_every=config.refresh_every)
+        return references.refreshed(net, **follows)
     assert pairs is not None  # check_fits: a budget is measured on data
     return references.budgeted(
         net,
-        own=own,
-        live=live,
-        refresh_every=config.refresh_every,
         divergence=make_probe(pairs, policy, bundle.schedule, config.probe),
         budget=config.budget,
         beyond=config.beyond,
+        **follows,
     )
 
 
-def _still(
-    config: ReferenceConfig, bundle: Bundle, policy: Denoiser, shards: Shards[Any] | None
-) -> Reference | None:
-    """Return a reference that never moves, or None for the kinds that do."""
+def _still(config: ReferenceConfig, bundle: Bundle, policy: Denoiser) -> Reference | None:
+    """Return a reference that has no weights of its own, or None for the kinds that do."""
     if config.kind == "none":
         return references.none()
     if config.kind == "adapters_off":
         return references.adapters_off(policy, lambda: adapters_off(bundle.unet))
     if config.kind == "gate_off":
         return references.gate_off(policy)
-    if config.kind == "frozen":
-        copy = frozen_copy(bundle.unet) if shards is None else shards.copy()
-        return references.frozen(make_denoiser(copy, bundle))
     return None

@@ -3,16 +3,67 @@
 import math
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from diffpref.errors import ConfigError
+from diffpref.train.eager import Eager, eager
+from diffpref.train.pieces import Parameters, Pieces, in_pieces
+from diffpref.train.precision import PRECISIONS
 from diffpref.train.shards import laid_out
 
-Parameters = Mapping[str, nn.Parameter]
+FLAT = {"adafactor_flat": "adafactor"}
+"""Optimizers that are shown convolutions as matrices, and whose they are otherwise."""
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """What updates weights: one of torch's optimizers, or one in pieces."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> Any: ...
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+
+def make_updates(
+    name: str,
+    parameters: Parameters,
+    settings: Mapping[str, Any],
+    *,
+    precision: str = "fp32",
+    seed: int = 0,
+    in_backward: bool = False,
+) -> Updates:
+    """Return what updates named parameters.
+
+    Args:
+        name: an optimizer, as in a configuration.
+        parameters: what trains.
+        settings: the other arguments of `make_optimizer`.
+        precision: a name of `PRECISIONS`.
+        seed: of random roundings.
+        in_backward: update each weight in the backward pass.
+
+    Raises:
+        ConfigError: the optimizer needs a package that is missing.
+    """
+
+    def make(some: Parameters) -> Optimizer:
+        return make_optimizer(FLAT.get(name, name), some, **settings)
+
+    flat = name in FLAT
+    if precision == "fp32" and not flat and not in_backward:
+        return make(parameters)
+    kept = PRECISIONS[precision]
+    one = {"numbers": 1} if in_backward else {}
+    pieces = in_pieces(parameters, make, precision=kept, seed=seed, flat=flat, **one)
+    return eager(pieces) if in_backward else pieces
 
 
 def make_optimizer(
@@ -47,7 +98,11 @@ def make_optimizer(
         return made
     if name == "adamw8bit":
         return _adamw8bit(values, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-    return torch.optim.AdamW(values, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    # one kernel for all; on the CPU and for shards torch's choice stays
+    fused = {"fused": True} if all(type(v) is nn.Parameter and v.is_cuda for v in values) else {}
+    return torch.optim.AdamW(
+        values, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **fused
+    )
 
 
 def _adamw8bit(
@@ -87,19 +142,19 @@ def lr_factor(schedule: str, *, warmup: int, steps: int) -> Callable[[int], floa
     return factor
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
+def set_lr(optimizer: Updates, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
-def optimizer_tensors(optimizer: Optimizer, parameters: Parameters) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: Updates, parameters: Parameters) -> dict[str, Tensor]:
     """Return the state as tensors named `<parameter>/<entry>`; numbers become 0-d tensors.
 
     What belongs to a sharded parameter is a shard.
     """
     packed: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
-        for key, value in optimizer.state[parameter].items():
+        for key, value in _state_of(optimizer, name, parameter).items():
             if value is None:
                 continue
             kept = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
@@ -108,15 +163,34 @@ def optimizer_tensors(optimizer: Optimizer, parameters: Parameters) -> dict[str,
 
 
 def load_optimizer(
-    optimizer: Optimizer, parameters: Parameters, packed: Mapping[str, Tensor]
+    optimizer: Updates, parameters: Parameters, packed: Mapping[str, Tensor]
 ) -> None:
     """Put back what `optimizer_tensors` returned, whole, number for number."""
-    state: dict[int, dict[str, Any]] = {}
-    order = {id(p): i for i, p in enumerate(p for g in optimizer.param_groups for p in g["params"])}
+    state: dict[str, dict[str, Any]] = {}
     for entry, value in packed.items():
         name, _, key = entry.rpartition("/")
-        own = state.setdefault(order[id(parameters[name])], {})
         number = value.dtype == torch.float64 and value.dim() == 0
+        own = state.setdefault(name, {})
         own[key] = value.item() if number else laid_out(value, parameters[name])
+    pieces = _pieces(optimizer)
+    if pieces is not None:
+        pieces.load(state)
+        return
+    assert isinstance(optimizer, Optimizer)
+    order = {id(p): i for i, p in enumerate(p for g in optimizer.param_groups for p in g["params"])}
+    numbered = {order[id(parameters[name])]: own for name, own in state.items()}
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+
+
+def _pieces(optimizer: Updates) -> Pieces | None:
+    found = optimizer.pieces if isinstance(optimizer, Eager) else optimizer
+    return found if isinstance(found, Pieces) else None
+
+
+def _state_of(optimizer: Updates, name: str, parameter: nn.Parameter) -> Mapping[str, Any]:
+    pieces = _pieces(optimizer)
+    if pieces is not None:
+        return pieces.state_of(name)
+    assert isinstance(optimizer, Optimizer)
+    return optimizer.state[parameter]

@@ -1,5 +1,6 @@
 """One optimizer step: gradient, clip, finite or nothing, update."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -7,14 +8,14 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from diffpref.draws import Draws
 from diffpref.errors import OutOfMemoryError
 from diffpref.references import Reference
 from diffpref.train.backward import Context, accumulate
+from diffpref.train.eager import Eager
 from diffpref.train.ema import Ema
-from diffpref.train.optim import set_lr
+from diffpref.train.optim import Updates, set_lr
 from diffpref.train.processes import Processes
 from diffpref.train.shards import whole
 from diffpref.types import Adaptive, Loss, Nets, Objective
@@ -32,19 +33,20 @@ class Learner(Generic[B]):
     """What learns, and how.
 
     `drawing` and `unsynced` make the contexts `accumulate` draws in, and goes backward in before
-    its last pass.
+    its last pass; `rows_ahead` is its too.
     """
 
     objective: Objective[B, Any]
     nets: Nets
     parameters: Mapping[str, nn.Parameter]
-    optimizer: Optimizer
+    optimizer: Updates
     lr: float
     lr_factor: Callable[[int], float]
     reference: Reference
     processes: Processes
-    max_grad_norm: float
+    max_grad_norm: float | None
     seed: int
+    rows_ahead: int | None = None
     drawing: Context = nullcontext
     unsynced: Context = nullcontext
     ema: Ema | None = None
@@ -68,15 +70,18 @@ class StepResult:
 def take_step(
     learner: Learner[B], window: B, positions: Tensor, step: int, rows_per_pass: int | None
 ) -> StepResult:
-    """Make one optimizer step on the window, or change nothing if anything is not finite."""
+    """Make one optimizer step on the window, or change nothing if anything is not finite.
+
+    An optimizer in the backward pass has by then changed what was finite.
+    """
     lr = learner.lr * learner.lr_factor(step)
+    set_lr(learner.optimizer, lr)
     loss = _gradient(learner, window, positions, rows_per_pass)
     norm = _clip(learner)
     good = torch.stack([loss.value.detach().float().cpu(), norm.cpu()]).isfinite().all()
     # every process must agree, or their weights would part
     agreed = bool(learner.processes.gather(good[None].to(learner.processes.device)).all())
     if agreed:
-        set_lr(learner.optimizer, lr)
         _update(learner.optimizer, step)
     learner.optimizer.zero_grad(set_to_none=True)
     excused = _rescale(learner.scaler, agreed)
@@ -99,13 +104,15 @@ def fitting_step(
         The result, and the rows per pass that fitted; the batch and its gradient are the same.
 
     Raises:
-        OutOfMemoryError: even one row does not fit, or there are several processes.
+        OutOfMemoryError: even one row does not fit, there are several processes, or part of the
+            step was made already, in the backward pass.
     """
     while True:
         try:
             return take_step(learner, window, positions, step, rows), rows
         except torch.OutOfMemoryError as error:
-            if rows == 1 or learner.processes.num_processes > 1:
+            final = rows == 1 or isinstance(learner.optimizer, Eager)
+            if final or learner.processes.num_processes > 1:
                 what = f"step {step} does not fit at {rows} images per pass"
                 raise OutOfMemoryError(
                     what, where="loop.rows_per_pass", hint=OUT_OF_MEMORY
@@ -115,7 +122,7 @@ def fitting_step(
         rows = max(1, rows // 2)
 
 
-def _update(optimizer: Optimizer, step: int) -> None:
+def _update(optimizer: Updates, step: int) -> None:
     """Apply the gradient; fewer rows per pass would not help here, and half an update may be done.
 
     Raises:
@@ -139,19 +146,24 @@ def _gradient(learner: Learner[B], window: B, positions: Tensor, rows_per_pass: 
         rows_per_pass=rows_per_pass,
         gather=processes.gather if processes.num_processes > 1 else None,
         rank=processes.process_index,
+        rows_ahead=learner.rows_ahead,
         drawing=learner.drawing,
+        referring=learner.reference.at_hand,
         unsynced=learner.unsynced,
     )
 
 
 def _clip(learner: Learner[Any]) -> Tensor:
-    """Clip the gradient to max_grad_norm and return the norm it had."""
+    """Clip the gradient to max_grad_norm, if there is one, and return the norm it had."""
+    if isinstance(learner.optimizer, Eager):
+        return learner.optimizer.norm()
     if learner.scaler is not None:
         scale = learner.scaler.get_scale()
         for parameter in learner.parameters.values():
             if parameter.grad is not None:
                 parameter.grad.div_(scale)
-    norm = learner.processes.clip_grad_norm_(learner.parameters.values(), learner.max_grad_norm)
+    limit = math.inf if learner.max_grad_norm is None else learner.max_grad_norm
+    norm = learner.processes.clip_grad_norm_(learner.parameters.values(), limit)
     return whole(torch.as_tensor(norm)).detach().float()
 
 

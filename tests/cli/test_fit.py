@@ -7,7 +7,7 @@ import pytest
 from diffpref.assets import find_config
 from diffpref.cli import main
 from diffpref.config import load_config
-from diffpref.run.fit import CARDS, CHANGES, GIB, OVERHEAD, USABLE, Fit, fits
+from diffpref.run.fit import CARDS, GIB, OVERHEAD, USABLE, Fit, changes_of, fits
 
 LORA = "sd15/dpo_lora_8gb"
 
@@ -20,7 +20,7 @@ def test_forms_are_smaller_the_more_is_computed_anew(capsys: pytest.CaptureFixtu
     changes = ("adapter.kind=full", "reference.kind=frozen")
     assert main(["doctor", "--json", "--fit", "shapes/dpo", *changes]) == 0
     found = json.loads(capsys.readouterr().out)["forms"]
-    assert len(found) == 1 + len(CHANGES)
+    assert len(found) == 1 + len(changes_of(load_config(find_config("shapes/dpo"), changes)))
     sizes = [form["gib"] for form in found[1:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
@@ -36,11 +36,13 @@ def test_the_card_of_a_preset_is_in_its_name(gib: int) -> None:
     assert own(f"sd15/dpo_lora_{gib}gb").total <= USABLE * gib * GIB
 
 
-def test_a_frozen_copy_weighs_as_much_as_the_network() -> None:
+def test_a_frozen_reference_weighs_what_trains_unless_it_waits_in_main_memory() -> None:
     off, copy = own(LORA), own(LORA, "reference.kind=frozen")
-    numbers = 859_520_964 + 797_184  # SD1.5's UNet and the LoRA, which is copied with it
-    more = copy.footprint.weights - off.footprint.weights
-    assert more == pytest.approx(2 * numbers, rel=0.01)
+    lora = 4 * 797_184 * 4  # of rank 16; rank 4 has a quarter
+    assert copy.footprint.weights - off.footprint.weights == lora
+    change = ("adapter.kind=full", "reference.kind=frozen", "model.gradient_checkpointing=true")
+    beside, waits = own(LORA, *change), own(LORA, *change, "reference.offload=true")
+    assert beside.footprint.weights - waits.footprint.weights == 859_520_964 * 4
 
 
 def test_mistakes_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ class Online:
         live = trainable_parameters(self.bundle.unet)
         own = references.copies(live)
         follow = references.ema(
-            references.borrowed(policy, own=own, live=live),
+            references.borrowed(policy, references.loan(own, live)),
             own=own,
             live=live,
             decay=how.decay,
