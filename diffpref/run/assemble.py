@@ -314,7 +314,8 @@ def identity_of(
     if kept["users"] is None:
         kept.pop("users")  # as runs say that were begun before there were users
     else:
-        kept["users"].pop("prior")  # its hash is in the encoder's fingerprint
+        for name in ("prior", "vlm"):  # what decides their numbers is in the encoder's fingerprint
+            kept["users"].pop(name)
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
     kept["loop"].pop("rows_per_pass")
     if kept["data"] is not None:
