@@ -76,7 +76,7 @@ def base_of_run(
     if config.model.init_lora is None:
         return bundle
     load_lora(bundle, config.model.init_lora)
-    return replace(bundle, unet=merged(bundle.unet))
+    return replace(bundle, unet=merged(bundle.sd_unet))
 
 
 def adapt(bundle: Adaptable, config: RunConfig) -> None:

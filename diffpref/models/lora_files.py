@@ -43,9 +43,9 @@ def save_lora(folder: Path, bundle: Bundle) -> Path:
             where="adapter.kind",
             hint="a fully fine-tuned model is saved as a whole pipeline",
         )
-    state = get_peft_model_state_dict(bundle.unet, adapter_name=_only(bundle.unet))
+    state = get_peft_model_state_dict(bundle.unet, adapter_name=_only(bundle.sd_unet))
     tensors = {f"unet.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
-    stock = bundle.unet.peft_config[_only(bundle.unet)].to_dict()
+    stock = bundle.unet.peft_config[_only(bundle.sd_unet)].to_dict()
     told = {f"unet.{key}": _plain(stock[key]) for key in KEPT}
     metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(told, sort_keys=True)}
     path = folder / FILE
@@ -69,7 +69,7 @@ def load_lora(bundle: Bundle, source: str, *, scale: float = 1.0) -> None:
         raise ConfigError(what, where="lora", hint=hint)
     file = find_lora(locate(source, where="lora").path)
     tensor_names(file, "lora")
-    pipe = assemble(bundle, bundle.vae)
+    pipe = assemble(bundle, bundle.sd_vae)
     stock = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
     try:
         with quiet():

@@ -13,6 +13,7 @@ from diffpref.models import trainable_parameters
 from diffpref.models.checkpointing import Keep, recomputing
 from diffpref.models.family import Family
 from diffpref.models.live import AsOnCuda, Live
+from diffpref.schedule import scaled_linear
 from diffpref.types import Conditioning, cast
 
 OPTIMIZER_BYTES = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.1}
@@ -145,12 +146,12 @@ def _peak(model: Trained, cond: Conditioning, work: Worked) -> int:
     for value in weights:
         if value.grad is not None:
             live.add(value.grad)
+    steps = torch.zeros(work.rows, dtype=torch.long, device="meta")
+    inputs = model.family.inputs(steps, told, scaled_linear(), model.dtype)
     with cuda, live:
         predicted = ghost(
             torch.empty((work.rows, *work.latent), device="meta", dtype=model.dtype),
-            torch.zeros(work.rows, dtype=torch.long, device="meta"),
-            encoder_hidden_states=told.text,
-            added_cond_kwargs=model.family.added(told),
+            **inputs,
             return_dict=False,
         )[0]
         cuda.forget()
