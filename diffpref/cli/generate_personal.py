@@ -10,12 +10,14 @@ from diffpref import __version__
 from diffpref.cli.generate_write import Job, refuse_existing, write_images
 from diffpref.cli.personal_options import Asked
 from diffpref.cli.progress import progress_bar
+from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.evaluate.compare import Subject
     from diffpref.evaluate.opened import Opened
     from diffpref.rewards import LoadedScorer
     from diffpref.users.profile import UserProfile
+    from diffpref.users.vlm.profile import VlmProfile
 
 GRID = "compare.png"
 
@@ -40,6 +42,11 @@ def write_personal(
     """
     from diffpref.evaluate.personal import knows_users, personal_subject
 
+    seen = _seen_by_vlm(asked)
+    if seen is not None:
+        exporter, model = job.exporter(), opened()
+        subject = personal_subject(model, job.settings, seen, asked.strength)
+        return list(write_images(subject, exporter, job.seeds, job.at_once(model)))
     profile = read_person(asked, near)
     if asked.compare:
         refuse_existing([job.out / GRID], job.force)
@@ -65,6 +72,27 @@ def write_personal(
         size=job.at_once(model),
     )
     return list(found)
+
+
+def _seen_by_vlm(asked: Asked) -> "VlmProfile | None":
+    """Read a profile of encoder vlm; None if it is one of another encoder.
+
+    Raises:
+        UsageError: it should choose among images, which it cannot.
+        DataError: damaged.
+    """
+    from diffpref.users.vlm.profile import load_vlm_profile
+
+    found = load_vlm_profile(asked.profile)
+    if found is None:
+        return None
+    for name, wanted in {"--rerank": asked.rerank, "--compare": asked.compare}.items():
+        if wanted:
+            what = "a profile of encoder vlm judges no images and has no population"
+            hint = f"leave {name} out, or fit the votes with --encoder bt"
+            raise UsageError(what, where=name, hint=hint)
+    typer.echo(f"note: {asked.profile.name}: {found.verdict}", err=True)
+    return found
 
 
 def read_person(asked: Asked, near: Path | None) -> "UserProfile":

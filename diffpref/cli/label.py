@@ -27,6 +27,7 @@ def pairs(
     make: own.Make = None,
     margin: own.Margin = 0.0,
     agree: own.Agree = "all",
+    as_users: own.AsUsers = False,
     format: data.Format = None,
     split: data.Split = "train",
     prompts_from: options.PromptsFrom = None,
@@ -54,12 +55,16 @@ def pairs(
     normalised to 0..1 over the data set, replace the votes (for SmPO, ODPO, or to relabel any
     method); several scorers give each image the share of comparisons it wins (for RankDPO).
 
+    With --as-users and --make pairs every scorer is a person: its own best against its own worst
+    image of each prompt, `user` naming it. Such data train a user adapter (docs/personalise.md).
+
     For a folder of images, or with --from-model, new data that train as data.source=OUT: --make
     pairs, all-pairs or lists. Their labels are those of a table, which lies beside them.
 
     A stopped run goes on where it was.
     """
     from diffpref.config.fits import auto_device
+    from diffpref.data.choose import Rule
 
     settings = sampling.settings_of(guidance, steps, sampler)
     model = None
@@ -78,7 +83,7 @@ def pairs(
         source=source, format=format, split=split, prompts_from=prompts_from, model=model
     )
     origin.check()
-    kind = _kind(make, loose=origin.loose)
+    kind = _kind(make, loose=origin.loose, users=as_users)
     _refuse(source, out, kind, scorer, force=force)
     scorers = options.load_scorers(
         words(scorer, ()),
@@ -93,7 +98,9 @@ def pairs(
     found = (
         how.table(records)
         if kind == "table"
-        else how.rows(records, kind, margin=margin, agree=agree, facts=facts)
+        else how.rows(
+            records, Rule(make=kind, margin=margin, agree=agree, users=as_users), facts=facts
+        )
     )
     if json:
         write_json(found.plain())
@@ -101,7 +108,10 @@ def pairs(
         found.show()
 
 
-def _kind(make: Kind | None, *, loose: bool) -> Kind:
+def _kind(make: Kind | None, *, loose: bool, users: bool) -> Kind:
+    if users and (make == "table" or (make is None and not loose)):
+        hint = "make rows of them: --make pairs"
+        raise UsageError("a table's labels are nobody's", where="--as-users", hint=hint)
     if make == "table" and loose:
         hint = "make data of them: --make pairs, all-pairs or lists"
         what = "a table is for preference data; these are images without opinions"

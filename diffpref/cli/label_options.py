@@ -37,6 +37,13 @@ Agree = Annotated[
     Literal["all", "majority"],
     typer.Option("--agree", help="How many of several scorers must find the same image better."),
 ]
+AsUsers = Annotated[
+    bool,
+    typer.Option(
+        "--as-users",
+        help="Every scorer is a user with opinions of its own: rows for a personal run.",
+    ),
+]
 FromModel = Annotated[
     str | None,
     typer.Option("--from-model", help="Make the images with this model: as --model of generate."),

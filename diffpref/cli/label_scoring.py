@@ -10,7 +10,7 @@ import typer
 from diffpref.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from diffpref.data.choose import Agree, Make
+    from diffpref.data.choose import Rule
     from diffpref.data.labels import LabelTable
     from diffpref.data.making import Made
     from diffpref.data.readers import RecordSource
@@ -44,17 +44,13 @@ class Scoring:
     def rows(
         self,
         source: "RecordSource",
-        make: "Make",
+        rule: "Rule",
         *,
-        margin: float,
-        agree: "Agree",
         facts: Mapping[str, str],
     ) -> "Told":
         """Make a data set."""
-        from diffpref.data.choose import Rule
         from diffpref.data.making import make_rows
 
-        rule = Rule(make=make, margin=margin, agree=agree)
         with progress_bar("scoring", "rows") as tell:
             made = make_rows(
                 source,

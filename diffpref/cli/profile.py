@@ -10,6 +10,7 @@ from diffpref.cli import scorer_options as scoring
 from diffpref.cli.app import verb_app, write_json
 from diffpref.cli.profile_change import add, ask, forget, mix
 from diffpref.cli.profile_show import tell
+from diffpref.cli.profile_vlm import FromVlm, tell_vlm
 from diffpref.errors import DataError, UsageError
 
 ABOUT = """A person's taste from a few votes, in a file of a few kilobytes.
@@ -37,6 +38,7 @@ def fit(
     out: options.Out,
     prior: options.PriorName = "bt-world",
     encoder: options.Encoder = "bt",
+    vlm: options.Vlm = None,
     user: options.User = None,
     liked: options.Liked = None,
     disliked: options.Disliked = None,
@@ -67,6 +69,13 @@ def fit(
         hint = "give VOTES, or --liked DIR and --disliked DIR"
         raise UsageError("give votes or pictures, one of them", where="profile fit", hint=hint)
     options.free(out, force)
+    if encoder == "vlm":
+        asked = FromVlm(run=prior, folder=vlm, user=user, format=format, part=part, device=device)
+        asked.write(votes, out, keep_statistics=keep_statistics, json=json)
+        return
+    if vlm is not None:
+        hint = "add --encoder vlm, or leave it out"
+        raise UsageError(f"encoder {encoder} reads no such model", where="--vlm", hint=hint)
     population = find_prior(prior, out.parent)
     store = options.store_of(population, cache, weights_dir, device)
     if votes is not None:
@@ -92,8 +101,13 @@ def show(
 ) -> None:
     """Say what was learned, how sure it is, and whether it beats the population."""
     from diffpref.users.profile_file import load_profile
+    from diffpref.users.vlm.profile import load_vlm_profile
 
-    tell(load_profile(profile, prior), profile, json, votes=votes)
+    seen = load_vlm_profile(profile)
+    if seen is not None:
+        tell_vlm(seen, profile, json)
+    else:
+        tell(load_profile(profile, prior), profile, json, votes=votes)
 
 
 @app.command()

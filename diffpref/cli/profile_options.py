@@ -29,15 +29,27 @@ Maybe = Annotated[
     Path | None, typer.Option("--out", "-o", help="Write here instead of replacing the profile.")
 ]
 PriorName = Annotated[
-    str, typer.Option("--prior", help="bt-world, or a file of `train-reward --head bt-prior`.")
+    str,
+    typer.Option(
+        "--prior",
+        help="bt-world, or a file of `train-reward --head bt-prior`; of --encoder vlm the run.",
+    ),
 ]
 Beside = Annotated[
     str | None,
     typer.Option("--prior", help="The population's file, if it is neither bundled nor beside."),
 ]
 Encoder = Annotated[
-    Literal["bt", "table"],
-    typer.Option("--encoder", help="bt: a belief, with uncertainty; table: a mixture of people."),
+    Literal["bt", "table", "vlm"],
+    typer.Option(
+        "--encoder",
+        help="bt: a belief, with uncertainty; table: a mixture of people; vlm: what a run's "
+        "vision-language model makes of the votes (--prior RUN --vlm FOLDER).",
+    ),
+]
+Vlm = Annotated[
+    Path | None,
+    typer.Option("--vlm", help="Of --encoder vlm: the folder of the model the run read."),
 ]
 User = Annotated[str | None, typer.Option("--user", help="Whose votes, where several voted.")]
 Split = Annotated[str, typer.Option("--part", help="Of a source in parts: train, test ...")]

@@ -4,7 +4,7 @@ import torch
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.online import check_material, check_sampling
-from diffpref.config.schema import DataConfig, RunConfig
+from diffpref.config.schema import DataConfig, RunConfig, UsersConfig
 from diffpref.config.stand_in import stand_in
 from diffpref.config.thrift import check_thrift
 from diffpref.errors import ConfigError, nearest
@@ -26,6 +26,8 @@ def check_fits(config: RunConfig) -> None:
     _check_drift(config)
     _check_users(config)
     check_thrift(config)
+    if config.users is not None:
+        _check_encoder(config.users)
     if config.adapter.dora and config.adapter.kind != "lora":
         raise ConfigError("there is no LoRA", where="adapter.dora", hint="set adapter.kind: lora")
     if config.optimizer.warmup > config.loop.steps:
@@ -155,6 +157,16 @@ def _check_users(config: RunConfig) -> None:
         what = "images made for nobody are the base's"
         hint = "remove evaluate.scorers: with users, implicit accuracy is measured"
         raise ConfigError(what, where="evaluate.scorers", hint=hint)
+
+
+def _check_encoder(users: UsersConfig) -> None:
+    """Check that a vision-language model is named where one is read."""
+    if users.encoder == "vlm" and users.vlm is None:
+        hint = "set users.vlm: {folder: PATH of a LLaVA-OneVision or Qwen2.5-VL}"
+        raise ConfigError("no model is named", where="users.vlm", hint=hint)
+    if users.encoder != "vlm" and users.vlm is not None:
+        hint = "set users.encoder: vlm, or leave users.vlm out"
+        raise ConfigError(f"{users.encoder} reads no model", where="users.vlm", hint=hint)
 
 
 def auto_device(wanted: str) -> str:

@@ -1,7 +1,7 @@
 """Which of a prompt's scored images become a pair or a ranked list, and why others do not."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -22,20 +22,23 @@ class Rule:
 
     A scorer votes if it tells them apart by more than `margin`, a share of the range of its scores
     over the whole table; `agree` says how many of the scorers must vote for the better one.
+    With `users` every scorer is a person of its own, whose rows are its alone.
     """
 
     make: Make = "pairs"
     margin: float = 0.0
     agree: Agree = "all"
+    users: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A row to be: images by key and their labels, the best first."""
+    """A row to be: images by key and their labels, the best first; `user` is who finds it so."""
 
     prompt: str
     images: tuple[str, ...]
     labels: tuple[float, ...]
+    user: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,15 @@ def chosen(table: LabelTable, rule: Rule) -> Iterator[Choice | Dropped]:
 
     Labels are those of `LabelTable.of` over the images of the row.
     """
+    if not rule.users:
+        yield from _chosen(table, rule)
+        return
+    for name, own in _apart(table):
+        for each in _chosen(own, rule):
+            yield replace(each, user=name) if isinstance(each, Choice) else each
+
+
+def _chosen(table: LabelTable, rule: Rule) -> Iterator[Choice | Dropped]:
     prompts: dict[str, list[tuple[str, Scores]]] = {}
     for (prompt, image), scores in table.scores.items():
         prompts.setdefault(prompt, []).append((image, scores))
@@ -84,6 +96,13 @@ def chosen(table: LabelTable, rule: Rule) -> Iterator[Choice | Dropped]:
             ends = _ends(images, table)
             kept = ends if rule.make == "pairs" else images
             yield _row(prompt, kept, ends, table, rule)
+
+
+def _apart(table: LabelTable) -> Iterator[tuple[str, LabelTable]]:
+    """Yield every scorer of a table by name, with the table it would have made alone."""
+    for place, (name, about) in enumerate(table.header["scorers"].items()):
+        scores = {key: (values[place],) for key, values in table.scores.items()}
+        yield name, replace(table, header={**table.header, "scorers": {name: about}}, scores=scores)
 
 
 def _ends(images: Sequence[tuple[str, Scores]], table: LabelTable) -> list[tuple[str, Scores]]:

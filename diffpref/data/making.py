@@ -136,6 +136,7 @@ def _records(rows: Iterable[Choice], folder: Path, source: str) -> Iterable[Reco
             prompt=row.prompt,
             images=tuple(ImageRef(key=key, path=folder / key) for key in row.images),
             scores=row.labels,
+            user=row.user,
             id=str(number),
             source=Path(source).name,
         )

@@ -14,6 +14,7 @@ from diffpref.data.rows import CachedRow
 from diffpref.draws import generator
 
 STREAM = "user/support"
+PARTS = "user/parts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,15 @@ class SupportSampler:
     """Draws support rows for any row, as a function of (seed, position).
 
     rows: the data set. sizes: how many choices a user is described by; each row draws one of them
-    and takes all there are where there are fewer. seed: the run's.
+    and takes all there are where there are fewer. seed: the run's. parted: for encoders that are
+    dear: a user's choices are cut once into disjoint parts of each size, and a row draws a whole
+    part, so that few different sets are ever encoded (as PPD, 2501.06655, does).
     """
 
     rows: Sequence[CachedRow]
     sizes: Sequence[int]
     seed: int
+    parted: bool = False
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1:
@@ -103,8 +107,43 @@ class SupportSampler:
         found = self.candidates(row, user)
         rng = generator(self.seed, position, STREAM)
         size = self.sizes[int(torch.randint(len(self.sizes), (), generator=rng))]
+        if self.parted:
+            whose = self.rows[row].user if user is None else user
+            options = self._options(found, whose, size)
+            return options[int(torch.randint(len(options), (), generator=rng))] if options else []
         order = torch.randperm(len(found), generator=rng)[:size]
         return [found[int(place)] for place in order]
+
+    def drawable(self) -> list[list[int]]:
+        """Return the sets that rows can draw where `parted`: of every user with several parts."""
+        found = {
+            tuple(part)
+            for user in self.users
+            for size in self.sizes
+            for part in self._parts(user, size)
+        }
+        for number, row in enumerate(self.rows):
+            for size in self.sizes if row.user is not None else ():
+                if len(self._choices.get(row.user or "", [])) <= 2 * size:
+                    known = self.candidates(number)
+                    found |= {tuple(part) for part in self._options(known, row.user, size)}
+        return [list(part) for part in sorted(found)]
+
+    def _options(self, allowed: Sequence[int], user: str | None, size: int) -> list[list[int]]:
+        """Return the parts a row may draw: those it spares, else what is left of the others."""
+        free, parts = set(allowed), self._parts(user, size) if user is not None else []
+        whole = [part for part in parts if free.issuperset(part)]
+        rest = ([each for each in part if each in free] for part in parts)
+        return whole or [part for part in rest if part]
+
+    def _parts(self, user: str, size: int) -> list[list[int]]:
+        """Return a user's choices in an order of their own, cut into parts of a size."""
+        known = self._choices.get(user, [])
+        if not known:
+            return []
+        order = torch.randperm(len(known), generator=generator(self.seed, known[0], PARTS))
+        mixed = [known[int(place)] for place in order]
+        return [mixed[start : start + size] for start in range(0, len(mixed), size)]
 
 
 def decided(row: CachedRow) -> bool:

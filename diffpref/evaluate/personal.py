@@ -17,6 +17,7 @@ from diffpref.models.user_files import FILE, read_about
 from diffpref.users.prior_file import FILE as PRIOR
 from diffpref.users.profile import UserProfile
 from diffpref.users.profile_file import load_profile
+from diffpref.users.vlm.profile import VlmProfile
 
 
 def open_adapter(opened: Opened, path: Path) -> Opened:
@@ -87,7 +88,7 @@ def read_profile(path: Path, prior: str | None = None, *, near: Path | None = No
 def personal_subject(
     opened: Opened,
     settings: SampleSettings,
-    profile: UserProfile | None = None,
+    profile: UserProfile | VlmProfile | None = None,
     strength: float = 1.0,
 ) -> Subject:
     """Return the model as it is when told whom its images are for.

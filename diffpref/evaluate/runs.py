@@ -126,7 +126,7 @@ def base_of_run(
     if config.model.init_lora is None:
         return bundle
     load_lora(bundle, config.model.init_lora)
-    return replace(bundle, unet=merged(bundle.unet), **_retold(bundle))
+    return replace(bundle, unet=merged(bundle.sd_unet), **_retold(bundle))
 
 
 def _retold(bundle: Bundle) -> dict[str, Any]:

@@ -8,14 +8,21 @@ import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 
+from diffpref.errors import ConfigError
 from diffpref.models import vae as vae_door
+from diffpref.models.cascade.effnet import EffNetEncoder
+from diffpref.models.cascade.stage_b import StageB
 from diffpref.models.family import Family
 from diffpref.models.noising import Prediction
 from diffpref.models.text import TextEncoders
 from diffpref.models.vae import Images
 from diffpref.schedule import NoiseSchedule
 from diffpref.types import Conditioning, Latents
+
+Network = UNet2DConditionModel | StableCascadeUNet
+Autoencoder = AutoencoderKL | EffNetEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +31,13 @@ class Bundle:
 
     `dtype` is what the UNet computes in; its trainable parameters may be wider. `source` is the
     base as the user wrote it, `revision` the commit a hub id resolved to. `fingerprints` are
-    hashes of the weights as loaded, by part: unet, vae, text.
+    hashes of the weights as loaded, by part: unet, vae, text. Of Stable Cascade, `unet` is stage C,
+    `vae` reads pictures and `stage_b` makes them, if it is there.
     """
 
     family: Family
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    unet: Network
+    vae: Autoencoder
     text: TextEncoders
     schedule: NoiseSchedule
     prediction: Prediction
@@ -38,10 +46,33 @@ class Bundle:
     source: str
     revision: str | None
     fingerprints: Mapping[str, str]
+    stage_b: StageB | None = None
 
     @property
     def device(self) -> torch.device:
         return self.unet.device
+
+    @property
+    def sd_unet(self) -> UNet2DConditionModel:
+        """Return the UNet of Stable Diffusion.
+
+        Raises:
+            ConfigError: the model is Stable Cascade.
+        """
+        if isinstance(self.unet, StableCascadeUNet):
+            raise _not_sd(self.source)
+        return self.unet
+
+    @property
+    def sd_vae(self) -> AutoencoderKL:
+        """Return the autoencoder of Stable Diffusion.
+
+        Raises:
+            ConfigError: the model is Stable Cascade.
+        """
+        if isinstance(self.vae, EffNetEncoder):
+            raise _not_sd(self.source)
+        return self.vae
 
     @property
     def fingerprint(self) -> str:
@@ -61,7 +92,7 @@ class Bundle:
     @property
     def resolution(self) -> int:
         """The side in pixels the UNet was made for."""
-        size = self.unet.config["sample_size"]
+        size = self.unet.config.get("sample_size")
         return int(size) * self.vae_factor if isinstance(size, int) else self.family.resolution
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -84,3 +115,9 @@ class Bundle:
     def encode_uncond(self, n: int) -> Conditioning:
         """Return n rows of what guidance contrasts with; `time_ids` are absent."""
         return self.text.uncond(n)
+
+
+def _not_sd(source: str) -> ConfigError:
+    what = f"{source} is Stable Cascade, which knows this neither here nor in stock diffusers"
+    hint = "choose SD1.5 or SDXL; Stable Cascade takes adapter.kind: user on pairs, and generate"
+    return ConfigError(what, where="model.base", hint=hint)

@@ -54,7 +54,7 @@ def embedder_of(bundle: Bundle) -> Callable[[str], UNetEmbedder]:
             raise ConfigError(
                 f"'{layer}' is not a layer", where="method.layer", hint=nearest(layer, LAYERS)
             )
-        net = _truncated(bundle.unet, layer)
+        net = _truncated(bundle.sd_unet, layer)
         wide: Any = torch.promote_types(bundle.dtype, torch.float32)  # typed as a module there
         with quiet():
             net.to(wide).requires_grad_(False).eval()

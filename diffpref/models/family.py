@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffpref.errors import ConfigError
-from diffpref.types import Conditioning
+from diffpref.models.cascade.levels import ratio_of
+from diffpref.schedule import NoiseSchedule
+from diffpref.types import Conditioning, Steps
+
+CLEAN = -1
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TRANSFORMER = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
@@ -42,6 +47,9 @@ class Family:
 
     `guidance` and `resolution` are the family's defaults; a model's own resolution is in its
     configs. `configs` is a hub id whose configs describe the family's single-file checkpoints.
+    `image_width` is that of Stable Cascade's stage C alone: the numbers of an image's CLIP vector,
+    which it is told as zeros. `made` is the side of the pictures it makes, where they are larger
+    than those its latents are read from.
     """
 
     name: str
@@ -53,6 +61,35 @@ class Family:
     resolution: int
     lora_targets: str
     configs: str
+    image_width: int | None = None
+    made: int | None = None
+
+    def inputs(
+        self, t: Steps, cond: Conditioning, schedule: NoiseSchedule, dtype: torch.dtype
+    ) -> dict[str, Any]:
+        """Return what the network is told besides x_t, by the names its stock class has.
+
+        Args:
+            t: steps; the clean level -1 is told as the network knows it.
+            cond: on the network's device, in its precision.
+            schedule: the model's own.
+            dtype: the network's precision.
+        """
+        if self.image_width is None:
+            return {
+                # the clean level is told as 0; the released inversion scripts ask below it
+                "timestep": t.where(t != CLEAN, 0),
+                "encoder_hidden_states": cond.text,
+                "added_cond_kwargs": self.added(cond),
+            }
+        if cond.pooled is None:
+            raise ValueError(f"{self.name} needs Conditioning.pooled: set it on every row")
+        return {
+            "timestep_ratio": ratio_of(schedule.at(t)).to(dtype),
+            "clip_text_pooled": cond.pooled[:, None],
+            "clip_text": cond.text,
+            "clip_img": cond.text.new_zeros(len(cond), 1, self.image_width),
+        }
 
     def time_ids(
         self, original_size: Size, crop: Size, target_size: Size
@@ -108,7 +145,22 @@ SDXL = Family(
     configs="stabilityai/stable-diffusion-xl-base-1.0",
 )
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"sd15": SD15, "sdxl": SDXL})
+CASCADE = Family(
+    name="cascade",
+    pipeline="StableCascadePriorPipeline",
+    towers=(Tower(tokenizer="tokenizer", encoder="text_encoder", pooled=True),),
+    penultimate=False,
+    micro_conditioned=False,
+    guidance=4.0,
+    resolution=768,
+    lora_targets="attention",
+    configs="stabilityai/stable-cascade-prior",
+    image_width=768,
+    made=1024,
+)
+"""Stage C: latents of EfficientNet features, of which stage B makes pictures."""
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({"sd15": SD15, "sdxl": SDXL, "cascade": CASCADE})
 
 
 def detect_family(index: Mapping[str, object], unet: Mapping[str, object], where: str) -> Family:
@@ -120,6 +172,8 @@ def detect_family(index: Mapping[str, object], unet: Mapping[str, object], where
         ConfigError: a pipeline of another kind (inpainting, refiner, transformer ...).
     """
     kind = str(index.get("_class_name", "nothing"))
+    if kind == CASCADE.pipeline:
+        return CASCADE
     if not kind.startswith("StableDiffusion") or not unet:
         raise _refused(f"{where} holds a {kind}")
     if unet.get("in_channels") != unet.get("out_channels"):

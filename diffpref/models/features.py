@@ -50,7 +50,7 @@ def base_denoiser(bundle: Bundle) -> UNetDenoiser:
 
     It is a copy for the reason `embedder_of` gives, in the precision the bundle computes in.
     """
-    net = cast_weights(freeze(bare_copy(bundle.unet)), bundle.dtype)
+    net = cast_weights(freeze(bare_copy(bundle.sd_unet)), bundle.dtype)
     net.disable_gradient_checkpointing()
     return UNetDenoiser(
         net=net,

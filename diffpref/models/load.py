@@ -5,11 +5,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from diffpref.errors import ConfigError, nearest
 from diffpref.io import BadText, read_json
 from diffpref.models.bundle import Bundle
+from diffpref.models.cascade.effnet import FILE as EFFNET
+from diffpref.models.cascade.effnet import EffNetEncoder, load_effnet
 from diffpref.models.family import Family
 from diffpref.models.hub import locate
 from diffpref.models.memory import fingerprint, freeze, set_attention
@@ -72,12 +75,20 @@ def load_bundle(
         parts = load_folder(found.path, compute, wide)
         parts = parts._replace(family=_with_habits(parts.family, found.path / HABITS))
     if vae is not None:
-        parts = parts._replace(vae=load_vae(vae, parts.layout, wide))
+        parts = parts._replace(vae=_other_vae(vae, parts, wide))
     check_vae(parts.vae, vae or base)
-    for net in (parts.unet, parts.vae, *parts.text.encoders):
+    stage_b = () if parts.stage_b is None else parts.stage_b.nets
+    for net in (parts.unet, parts.vae, *parts.text.encoders, *stage_b):
         nn.Module.to(freeze(net), place)
     set_attention(parts.unet, attention)
     return _bundle(parts, compute, base, found.revision)
+
+
+def _other_vae(source: str, parts: Parts, wide: torch.dtype) -> AutoencoderKL | EffNetEncoder:
+    if parts.family.image_width is None:
+        return load_vae(source, parts.layout, wide)
+    found = locate(source, where="model.vae").path
+    return load_effnet(found / EFFNET if found.is_dir() else found, wide)
 
 
 def _with_habits(family: Family, path: Path) -> Family:
@@ -113,6 +124,7 @@ def _bundle(parts: Parts, compute: torch.dtype, source: str, revision: str | Non
         dtype=compute,
         source=source,
         revision=revision,
+        stage_b=parts.stage_b,
         fingerprints={
             "unet": fingerprint([parts.unet]),
             "vae": fingerprint([parts.vae]),

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -31,7 +32,7 @@ class Adaptable(Protocol):
     """What an adapter is put into: a bundle, or the shapes of one."""
 
     @property
-    def unet(self) -> UNet2DConditionModel: ...
+    def unet(self) -> UNet2DConditionModel | StableCascadeUNet: ...
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -79,6 +80,10 @@ def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
             bundle.unet, width=config.width, tokens=config.tokens, seed=config.seed
         ).train(bundle.unet.training)
         return
+    if isinstance(bundle.unet, StableCascadeUNet):
+        what = f"Stable Cascade's stage C is not trained as {config.kind}"
+        hint = "set adapter.kind: user, with reference.kind: gate_off"
+        raise ConfigError(what, where="adapter.kind", hint=hint)
     if has_adapters(bundle.unet):
         raise ConfigError(
             "the model has adapters already, which a reference with adapters off would lose",
@@ -158,6 +163,7 @@ def _inject(bundle: Adaptable, config: AdapterConfig) -> None:
         what = f"a LoRA of rank {config.rank} has nothing to train"
         raise ConfigError(what, where="adapter.rank", hint="choose 4, 8, 16, 32 or 64")
     unet = freeze(bundle.unet)
+    assert not isinstance(unet, StableCascadeUNet)  # make_adapter has refused it
     stock = LoraConfig(
         r=config.rank,
         lora_alpha=config.rank if config.alpha is None else config.alpha,  # pyright: ignore[reportArgumentType]

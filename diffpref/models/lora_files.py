@@ -90,7 +90,7 @@ def load_lora(bundle: Bundle, source: str, *, scale: float = 1.0) -> None:
         raise ConfigError(what, where="lora", hint=hint)
     file = find_lora(locate(source, where="lora").path)
     tensor_names(file, "lora")
-    pipe = assemble(bundle, bundle.vae)
+    pipe = assemble(bundle, bundle.sd_vae)
     stock = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
     told = without_alphas(file) or str(file.parent)
     try:

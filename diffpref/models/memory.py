@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 from torch import Tensor, nn
 
 from diffpref.errors import ConfigError, nearest
@@ -18,7 +19,7 @@ ATTENTIONS = ("sdpa", "xformers")
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def set_attention(unet: UNet2DConditionModel, kind: str) -> None:
+def set_attention(unet: UNet2DConditionModel | StableCascadeUNet, kind: str) -> None:
     """Choose the attention kernel.
 
     Raises:
@@ -30,6 +31,11 @@ def set_attention(unet: UNet2DConditionModel, kind: str) -> None:
             where="model.attention",
             hint=nearest(kind, ATTENTIONS),
         )
+    if isinstance(unet, StableCascadeUNet):
+        if kind != "sdpa":
+            hint = "set model.attention to sdpa"
+            raise ConfigError(f"stage C has no {kind}", where="model.attention", hint=hint)
+        return  # its layers have torch's own kernel from the start
     if kind == "sdpa":
         unet.set_attn_processor(AttnProcessor2_0())
         return

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffpref.errors import ConfigError, nearest
+from diffpref.models.cascade.levels import S, stage_c_schedule
 from diffpref.schedule import NoiseSchedule
 
 Prediction = Literal["epsilon", "v_prediction"]
 PREDICTIONS = ("epsilon", "v_prediction")
+WUERSTCHEN = "DDPMWuerstchenScheduler"
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
@@ -26,6 +28,8 @@ def read_schedule(config: Mapping[str, Any], where: str) -> tuple[NoiseSchedule,
         ConfigError: not a discrete-time noise schedule we know, or a network that predicts
             something else, or one that is told epsilon where no signal is left.
     """
+    if config.get("_class_name") == WUERSTCHEN:
+        return _stage_c(config, where), "epsilon"
     prediction = str(config.get("prediction_type", "epsilon"))
     if prediction not in PREDICTIONS:
         raise ConfigError(
@@ -44,6 +48,17 @@ def read_schedule(config: Mapping[str, Any], where: str) -> tuple[NoiseSchedule,
             )
         abar = zero_terminal_snr(abar)
     return NoiseSchedule(abar=abar), cast(Prediction, prediction)
+
+
+def _stage_c(config: Mapping[str, Any], where: str) -> NoiseSchedule:
+    told = float(config.get("scaler", 1.0)), float(config.get("s", S))
+    if told != (1.0, S):
+        raise ConfigError(
+            f"the scheduler of {where} has scaler {told[0]:g} and s {told[1]:g}",
+            where="model.base",
+            hint=f"choose a stage C whose scheduler has scaler 1 and s {S}, as the published one",
+        )
+    return stage_c_schedule()
 
 
 def zero_terminal_snr(abar: Float[Tensor, " T"]) -> Float[Tensor, " T"]:

@@ -1,6 +1,7 @@
 """The stock components of a model, loaded from a folder in the diffusers layout."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -9,15 +10,22 @@ import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
+from diffusers.pipelines.stable_cascade.pipeline_stable_cascade import PaellaVQModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffpref.errors import ConfigError, UnsafeFileError
+from diffpref.models.cascade.effnet import FILE as EFFNET
+from diffpref.models.cascade.effnet import EffNetEncoder, load_effnet
+from diffpref.models.cascade.stage_b import FOLDER as STAGE_B
+from diffpref.models.cascade.stage_b import SCALE, StageB
 from diffpref.models.family import Family, detect_family
 from diffpref.models.hub import locate
 from diffpref.models.layout import find_variant, read_config, read_index
+from diffpref.models.memory import freeze
 from diffpref.models.quiet import quiet
 from diffpref.models.text import Encoder, TextEncoders
 
@@ -28,11 +36,12 @@ class Parts(NamedTuple):
     """A model in pieces, and the folder its configs and tokenizers came from."""
 
     family: Family
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    unet: UNet2DConditionModel | StableCascadeUNet
+    vae: AutoencoderKL | EffNetEncoder
     text: TextEncoders
     scheduler: ConfigMixin
     layout: Path
+    stage_b: StageB | None = None
 
 
 def load_folder(folder: Path, dtype: torch.dtype, wide: torch.dtype) -> Parts:
@@ -44,6 +53,8 @@ def load_folder(folder: Path, dtype: torch.dtype, wide: torch.dtype) -> Parts:
     """
     index = read_index(folder)
     family = detect_family(index, read_config(folder / "unet" / "config.json"), folder.name)
+    if family.image_width is not None:
+        return _load_stage_c(family, folder, index, dtype, wide)
     encoders: tuple[Encoder, ...] = tuple(
         load_net(CLIPTextModelWithProjection, folder / tower.encoder, dtype, "model.base")
         if tower.pooled
@@ -54,6 +65,39 @@ def load_folder(folder: Path, dtype: torch.dtype, wide: torch.dtype) -> Parts:
     vae = load_net(AutoencoderKL, folder / "vae", wide, "model.base")
     text = load_text(family, folder, encoders, index)
     return Parts(family, unet, vae, text, load_scheduler(folder), folder)
+
+
+def _load_stage_c(
+    family: Family,
+    folder: Path,
+    index: Mapping[str, object],
+    dtype: torch.dtype,
+    wide: torch.dtype,
+) -> Parts:
+    """Load Stable Cascade's prior, and what is beside it: the encoder's file and stage B."""
+    (tower,) = family.towers
+    encoder = load_net(CLIPTextModelWithProjection, folder / tower.encoder, dtype, "model.base")
+    unet = load_net(StableCascadeUNet, folder / "prior", dtype, "model.base")
+    text = load_text(family, folder, (encoder,), index)
+    beside = folder / EFFNET
+    return Parts(
+        replace(family, image_width=int(unet.config["clip_image_in_channels"])),
+        unet,
+        load_effnet(beside if beside.is_file() else None, wide),
+        text,
+        load_scheduler(folder),
+        folder,
+        _load_stage_b(folder / STAGE_B, dtype) if (folder / STAGE_B).is_dir() else None,
+    )
+
+
+def _load_stage_b(folder: Path, dtype: torch.dtype) -> StageB:
+    return StageB(
+        decoder=freeze(load_net(StableCascadeUNet, folder / "decoder", dtype, "model.base")),
+        vqgan=freeze(load_net(PaellaVQModel, folder / "vqgan", dtype, "model.base")),
+        scheduler=load_scheduler(folder),
+        scale=float(read_index(folder).get("latent_dim_scale", SCALE)),
+    )
 
 
 def load_vae(source: str, layout: Path, wide: torch.dtype) -> AutoencoderKL:
@@ -106,6 +150,7 @@ def load_text(
         tokenizers=tuple(tokenizers),
         encoders=encoders,
         penultimate=family.penultimate,
+        masked=family.image_width is not None,
         zero_uncond=bool(index.get("force_zeros_for_empty_prompt", family.micro_conditioned)),
     )
 

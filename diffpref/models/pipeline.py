@@ -36,7 +36,7 @@ def to_pipeline(bundle: Bundle) -> StockPipeline:
     pipeline for latents and decode them with the bundle.
     """
     half = bundle.dtype in (torch.float16, torch.bfloat16)
-    vae = cast_weights(deepcopy(bundle.vae), bundle.dtype) if half else bundle.vae
+    vae = cast_weights(deepcopy(bundle.sd_vae), bundle.dtype) if half else bundle.sd_vae
     return assemble(bundle, vae)
 
 
@@ -86,8 +86,8 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
             where="out",
             hint="choose a new folder, or one that holds a pipeline to replace",
         )
-    pipe = assemble(bundle, bundle.vae)
-    pipe.register_modules(unet=merged(bundle.unet), **_merged_encoders(bundle))
+    pipe = assemble(bundle, bundle.sd_vae)
+    pipe.register_modules(unet=merged(bundle.sd_unet), **_merged_encoders(bundle))
     if dtype is not None:
         pipe = _cast(pipe, dtype)
     partial = folder.with_name(f".{folder.name}.partial")

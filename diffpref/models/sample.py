@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from diffpref.draws import Draws
 from diffpref.errors import UsageError
 from diffpref.models.bundle import Bundle
+from diffpref.models.cascade import sample as cascade
 from diffpref.models.pipeline import StockPipeline, assemble
 from diffpref.models.quiet import quiet
 from diffpref.models.sample_settings import (
@@ -31,6 +34,17 @@ STREAM = "sample"
 Users = Float[Tensor, "n u"]
 Progress = Callable[[int, int | None], None]
 """(images done, images in all); an image half denoised counts one half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Images made together: what of, where from, and who is told."""
+
+    prompts: Sequence[str]
+    noise: Latents
+    places: Sequence[cascade.Place]
+    tell: Callable[[int], None]
+    told: AbstractContextManager[None]
 
 
 def sample(
@@ -76,8 +90,8 @@ def sample(
         raise ValueError(f"{len(prompts)} prompts and {len(users)} users")
     height, width = image_size(bundle, settings)
     check_settings(bundle, settings)
-    pipe = assemble(bundle, bundle.vae)
-    shape = bundle.latent_shape(height, width)
+    make = _maker(bundle, settings)
+    shape = _noise_shape(bundle, height, width)
     size = images_at_once(settings, height, width)
     images = [torch.zeros(0, 3, height, width)]
     for start in range(0, len(prompts), size):
@@ -85,12 +99,52 @@ def sample(
         noise = starting_noise(seeds[part], torch.tensor(places[part]), shape)
         tell = _teller(on_progress, start, len(noise), len(prompts), settings.steps)
         told = _for_users(bundle, settings, None if users is None else users[part], strength)
-        latents = _denoise(
-            bundle, pipe, prompts[part], noise, settings=settings, tell=tell, told=told
+        where = list(zip(seeds[part], places[part], strict=True))
+        images.append(
+            make(Part(prompts=prompts[part], noise=noise, places=where, tell=tell, told=told))
         )
-        with torch.no_grad():
-            images.append(bundle.decode(latents).float().cpu())
     return torch.cat(images)
+
+
+def _noise_shape(bundle: Bundle, height: int, width: int) -> tuple[int, int, int]:
+    """Return [c h w] of the noise a picture of this size starts from."""
+    if bundle.family.made is None:
+        return bundle.latent_shape(height, width)
+    cascade.required(bundle)  # refused before anything is made
+    channels = int(bundle.unet.config["in_channels"])
+    return channels, cascade.latent_side(height), cascade.latent_side(width)
+
+
+def _maker(bundle: Bundle, settings: SampleSettings) -> Callable[[Part], Images]:
+    """Return what makes images of noise."""
+    if bundle.family.made is not None:
+        return partial(_by_cascade, bundle, settings)
+    return partial(_by_pipeline, bundle, assemble(bundle, bundle.sd_vae), settings)
+
+
+def _by_pipeline(
+    bundle: Bundle, pipe: StockPipeline, settings: SampleSettings, part: Part
+) -> Images:
+    latents = _denoise(
+        bundle, pipe, part.prompts, part.noise, settings=settings, tell=part.tell, told=part.told
+    )
+    with torch.no_grad():
+        return bundle.decode(latents).float().cpu()
+
+
+def _by_cascade(bundle: Bundle, settings: SampleSettings, part: Part) -> Images:
+    latents = cascade.denoise(
+        bundle,
+        part.prompts,
+        part.noise,
+        places=part.places,
+        guidance=guidance_of(bundle, settings),
+        steps=settings.steps,
+        negative=settings.negative,
+        tell=part.tell,
+        told=part.told,
+    )
+    return cascade.pictures(bundle, latents, part.prompts, part.places)
 
 
 def _for_users(

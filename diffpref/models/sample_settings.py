@@ -11,6 +11,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 
 from diffpref.errors import UsageError, nearest
 from diffpref.models.bundle import Bundle
+from diffpref.models.cascade.sample import STEP
 
 SAMPLERS: Mapping[str, Any] = MappingProxyType(
     {
@@ -53,10 +54,12 @@ def image_size(bundle: Bundle, settings: SampleSettings) -> tuple[int, int]:
     """Return height and width in pixels.
 
     Raises:
-        UsageError: a side is not a positive multiple of 8 (the stock pipelines' step).
+        UsageError: a side is not a positive multiple of 8 (the stock pipelines' step; 128 of
+            Stable Cascade).
     """
-    sides = (settings.height or bundle.resolution, settings.width or bundle.resolution)
-    step = max(8, bundle.vae_factor)
+    usual, cascade = bundle.family.made or bundle.resolution, bundle.family.made is not None
+    sides = (settings.height or usual, settings.width or usual)
+    step = STEP if cascade else max(8, bundle.vae_factor)
     for side, name in zip(sides, ("height", "width"), strict=True):
         if side < step or side % step:
             near = max(step, round(side / step) * step)
@@ -74,6 +77,9 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
     if settings.sampler not in SAMPLERS:
         what, hint = f"'{settings.sampler}' is not a sampler", nearest(settings.sampler, SAMPLERS)
         raise UsageError(what, where="sampler", hint=hint)
+    if bundle.family.made is not None and settings.sampler != "ddim":
+        hint = "leave --sampler out: Stable Cascade is sampled by its own stock pipelines"
+        raise UsageError(f"{settings.sampler} is not for this model", where="sampler", hint=hint)
     most = len(bundle.schedule)
     if not 1 <= settings.steps <= most:
         hint = f"choose 1 to {most}; 20 to 50 are usual"

@@ -80,7 +80,7 @@ def shapes_of(base: str, *, dtype: str, revision: str | None = None) -> Shapes:
     try:
         found = locate(base, where="model.base", revision=revision, weights=False)
     except HubError:
-        known = {family.configs: family for family in FAMILIES.values()}
+        known = {family.configs: family for family in FAMILIES.values() if family.name in STOCK}
         if base not in known:
             raise
         return _hollow(known[base], STOCK[known[base].name], dtype)
@@ -93,6 +93,9 @@ def shapes_of(base: str, *, dtype: str, revision: str | None = None) -> Shapes:
 def _read(folder: Path) -> tuple[Family, Mapping[str, Config]]:
     unet = read_config(folder / "unet" / "config.json")
     family = detect_family(read_index(folder), unet, folder.name)
+    if family.image_width is not None:
+        what, hint = "Stable Cascade's memory is not estimated", "start with --smoke and look"
+        raise ConfigError(what, where="model.base", hint=hint)
     parts = ("vae", *(tower.encoder for tower in family.towers))
     return family, {
         "unet": unet,

@@ -9,7 +9,7 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from diffpref.errors import ConfigError
-from diffpref.models.family import FAMILIES, SD15, SDXL, Family
+from diffpref.models.family import SD15, SDXL, Family
 from diffpref.models.hub import locate
 from diffpref.models.layout import read_index
 from diffpref.models.parts import Parts, load_scheduler, load_text, tensor_names
@@ -76,7 +76,7 @@ def find_family(file: Path) -> Family:
         what, hint = "is a LoRA", "give the model it was made for as model.base"
     else:
         what = "is not a whole SD1.5 or SDXL model"
-        hint = f"choose a checkpoint with text encoders; known families: {', '.join(FAMILIES)}"
+        hint = "choose a checkpoint with text encoders; known families: sd15, sdxl"
     raise ConfigError(f"{file.name} {what}", where="model.base", hint=hint)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,12 +21,15 @@ class TextEncoders:
 
     `penultimate`: states come from the last layer but one (SDXL), else from the last one after
     its layer norm. `zero_uncond`: the model was trained with zeros for the empty prompt.
+    `masked`: the filling is not attended to, and states come from the last layer before its norm
+    (Stable Cascade).
     """
 
     tokenizers: tuple[CLIPTokenizer, ...]
     encoders: tuple[Encoder, ...]
     penultimate: bool
     zero_uncond: bool
+    masked: bool = False
 
     @property
     def limit(self) -> int:
@@ -48,10 +52,13 @@ class TextEncoders:
         texts: list[Float[Tensor, "n l d"]] = []
         pooled: Float[Tensor, "n p"] | None = None
         for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True):
+            ids, mask = self._ids(tokenizer, prompts)
             output = encoder(
-                self._ids(tokenizer, prompts).to(encoder.device), output_hidden_states=True
+                ids.to(encoder.device),
+                attention_mask=mask.to(encoder.device) if self.masked else None,
+                output_hidden_states=True,
             )
-            texts.append(output.hidden_states[-2] if self.penultimate else output[0])
+            texts.append(self._states(output))
             if isinstance(encoder, CLIPTextModelWithProjection):
                 pooled = widen(output[0]).cpu()
         return Conditioning(text=widen(torch.cat(texts, dim=-1)).cpu(), pooled=pooled)
@@ -64,7 +71,14 @@ class TextEncoders:
         empty = self.encode([""] * n)
         return empty.map(torch.zeros_like) if self.zero_uncond else empty
 
-    def _ids(self, tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Int[Tensor, "n l"]:
+    def _states(self, output: Any) -> Float[Tensor, "n l d"]:
+        if self.masked:
+            return output.hidden_states[-1]
+        return output.hidden_states[-2] if self.penultimate else output.last_hidden_state
+
+    def _ids(
+        self, tokenizer: CLIPTokenizer, prompts: Sequence[str]
+    ) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
         tokens = tokenizer(
             list(prompts),
             padding="max_length",
@@ -72,7 +86,8 @@ class TextEncoders:
             truncation=True,
             return_tensors="pt",
         )
-        return torch.as_tensor(tokens["input_ids"])
+        ids, mask = (torch.as_tensor(tokens[name]) for name in ("input_ids", "attention_mask"))
+        return ids, mask
 
     def _tokens(self, tokenizer: CLIPTokenizer, prompt: str) -> list[int]:
         return list(tokenizer(prompt, verbose=False)["input_ids"])

@@ -14,8 +14,6 @@ from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.types import Conditioning, Latents, Steps, cast
 
-CLEAN = -1
-
 
 @dataclass(frozen=True, kw_only=True)
 class UNetDenoiser:
@@ -44,10 +42,7 @@ class UNetDenoiser:
         with autocast, self._told(replace(told, gate=gate)):
             output = self.net(
                 x_t.to(self.compute),
-                # The clean level is told as 0; the released inversion scripts ask below it.
-                t.where(t != CLEAN, 0),
-                encoder_hidden_states=told.text,
-                added_cond_kwargs=self.family.added(told),
+                **self.family.inputs(t, told, self.schedule, self.compute),
                 return_dict=False,
             )[0]
         if self.prediction == "epsilon":

@@ -304,6 +304,18 @@ LATER = (("adapter", "precision", "fp32"), ("optimizer", "in_backward", False))
 """Fields that older checkpoints do not have, and what they would say there."""
 
 
+def _as_before(kept: dict[str, Any]) -> None:
+    """Leave out what runs do not say that were begun before a field was there, at its default."""
+    if kept["users"] is None:
+        kept.pop("users")
+    else:
+        for name in ("prior", "vlm"):  # what decides their numbers is in the encoder's fingerprint
+            kept["users"].pop(name)
+    for section, name, usual in LATER:
+        if kept[section][name] == usual:
+            kept[section].pop(name)
+
+
 def identity_of(
     config: RunConfig, bundle: Bundle, data: str, accelerator: Accelerator
 ) -> dict[str, object]:
@@ -314,13 +326,7 @@ def identity_of(
     what = config.model_dump(mode="json")
     free = {"save", "log", "evaluate"}
     kept = {key: value for key, value in what.items() if key not in free}
-    if kept["users"] is None:
-        kept.pop("users")  # as runs say that were begun before there were users
-    else:
-        kept["users"].pop("prior")  # its hash is in the encoder's fingerprint
-    for section, name, usual in LATER:
-        if kept[section][name] == usual:
-            kept[section].pop(name)
+    _as_before(kept)
     kept["loop"].pop("steps") if config.optimizer.schedule == "constant" else None
     for place in ("rows_per_pass", "rows_ahead"):
         kept["loop"].pop(place)

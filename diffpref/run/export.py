@@ -15,6 +15,9 @@ from diffpref.models import (
 from diffpref.users.encoder import BtEncoder
 from diffpref.users.prior_file import FILE as PRIOR
 from diffpref.users.prior_file import save_prior
+from diffpref.users.vlm.encoder import VlmEncoder
+from diffpref.users.vlm.files import FILE as VLM
+from diffpref.users.vlm.files import save_encoder_file
 
 PIPELINE = "pipeline"
 """Folder inside a run that holds a fully fine-tuned pipeline."""
@@ -42,6 +45,8 @@ def export(folder: Path, bundle: Bundle, encoder: UserEncoder | None = None) -> 
             about["encoder"] = encoder.fingerprint
         if isinstance(encoder, MeanDifference):
             encoder.save(folder)
+        if isinstance(encoder, VlmEncoder):
+            save_encoder_file(folder / VLM, encoder)
         if isinstance(encoder, BtEncoder):
             about |= {"prior": encoder.prior.name, "prior_sha256": encoder.prior.sha256}
             save_prior(folder / PRIOR, encoder.prior)

@@ -1,6 +1,7 @@
 """What a step will hold in memory, followed through forward and backward on the meta device."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from diffpref.models import trainable_parameters
 from diffpref.models.checkpointing import Keep, recomputing
 from diffpref.models.family import Family
 from diffpref.models.live import AsOnCuda, Live
+from diffpref.models.user_adapter import UserAdapter, user_adapter_of
 from diffpref.run.updates import wide_gradients
+from diffpref.schedule import scaled_linear
 from diffpref.train.optim import FLAT
 from diffpref.train.precision import PRECISIONS
 from diffpref.types import Conditioning, cast
@@ -196,18 +199,25 @@ def peak_of(model: Trained, cond: Conditioning, work: Worked) -> int:
     for value in weights:
         if value.grad is not None:
             live.add(value.grad)
-    with cuda, live:
+    steps = torch.zeros(work.rows, dtype=torch.long, device="meta")
+    inputs = model.family.inputs(steps, told, scaled_linear(), model.dtype)
+    users = user_adapter_of(ghost)
+    told_whom = nullcontext() if users is None else users.told(_someone(users, model, work.rows))
+    with cuda, live, told_whom:
         predicted = ghost(
             torch.empty((work.rows, *work.latent), device="meta", dtype=model.dtype),
-            torch.zeros(work.rows, dtype=torch.long, device="meta"),
-            encoder_hidden_states=told.text,
-            added_cond_kwargs=model.family.added(told),
+            **inputs,
             return_dict=False,
         )[0]
         cuda.forget()
         # as measured: an error per row, in float32
         torch.autograd.backward(predicted.float().square().mean(dim=(1, 2, 3)).sum())
     return live.peak - held
+
+
+def _someone(users: UserAdapter, model: Trained, rows: int) -> Tensor:
+    """Return a vector per row, without its numbers: only somebody's row teaches the adapter."""
+    return torch.empty(rows, 1, users.width, device="meta", dtype=model.dtype)
 
 
 def _prepare(value: Tensor, work: Worked) -> None:

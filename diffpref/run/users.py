@@ -18,11 +18,10 @@ from diffpref.errors import ConfigError, UsageError
 from diffpref.models import Bundle
 from diffpref.rewards import load_scorer
 from diffpref.run.data import Progress, cache_of, source_of
+from diffpref.run.vlm_users import FEATURES, for_others, make_vlm_users, require_choices, unseen
 from diffpref.users.encoder import BtEncoder, make_bt_encoder
 from diffpref.users.prior_file import BUNDLED, find_prior
-
-FEATURES = "features"
-"""Folder beside the cached latents that holds embeddings of the same images."""
+from diffpref.users.vlm.encoder import VlmEncoder
 
 
 def make_users(config: RunConfig, cache: Cache, seed: int) -> Personal | None:
@@ -34,14 +33,14 @@ def make_users(config: RunConfig, cache: Cache, seed: int) -> Personal | None:
     settings, data = config.users, config.data
     if settings is None or data is None:
         return None
+    if settings.encoder == "vlm":
+        return make_vlm_users(config, data, settings, cache)
     known = _bt_encoder(settings, cache) if settings.encoder == "bt" else None
     features = _features(data, settings, cache)
     encode = known or _encoder(settings, features)
     _check_width(settings, encode)
     support = SupportSampler(rows=cache.rows, sizes=settings.support, seed=seed)
-    if not any(support.candidates(row) for row in range(len(cache.rows))):
-        hint = "give data whose rows name their user, or leave `users` out"
-        raise ConfigError("nobody made two choices", where="data.source", hint=hint)
+    require_choices(support)
     return Personal(
         support=support,
         encode=encode,
@@ -68,18 +67,22 @@ def held_out_pairs(
     cache = cache_of(other, bundle, config.seed, progress)
     if isinstance(users.encode, BtEncoder):
         users.encode.prompts.learn(row.prompt for row in cache.rows)
+    vlm = isinstance(users.encode, VlmEncoder)
+    theirs = Personal(
+        support=SupportSampler(
+            rows=cache.rows, sizes=(settings.held_out_support,), seed=config.seed, parted=vlm
+        ),
+        encode=users.encode,
+        features=unseen(cache) if vlm else _features(other, settings, cache),
+    )
+    if isinstance(users.encode, VlmEncoder):
+        theirs = for_others(users.encode, theirs, other, cache)
     return CachedPairs(
         cache=cache,
         seed=config.seed,
         prompts_per_step=1,
         time_ids=bundle.family.time_ids,
-        users=Personal(
-            support=SupportSampler(
-                rows=cache.rows, sizes=(settings.held_out_support,), seed=config.seed
-            ),
-            encode=users.encode,
-            features=_features(other, settings, cache),
-        ),
+        users=theirs,
     )
 
 

@@ -24,6 +24,7 @@ from diffpref.users.posterior import Belief
 from diffpref.users.prior import Prior
 from diffpref.users.prior_file import LABEL, find_prior
 from diffpref.users.profile import EncoderName, UserProfile, entropy
+from diffpref.users.vlm.profile import is_vlm_profile, load_vlm_profile
 from diffpref.users.words import read_words
 
 VERSION = 1
@@ -84,7 +85,8 @@ def require_profile(path: Path | str) -> None:
     Raises:
         DataError: it is none.
     """
-    _about(load_labelled(path, max_bytes=MAX_BYTES)[1], str(path))
+    if load_vlm_profile(Path(path)) is None:
+        _about(load_labelled(path, max_bytes=MAX_BYTES)[1], str(path))
 
 
 def _header(profile: UserProfile) -> dict[str, Any]:
@@ -107,6 +109,10 @@ def _header(profile: UserProfile) -> dict[str, Any]:
 
 
 def _about(labels: Mapping[str, str], where: str) -> dict[str, Any]:
+    if is_vlm_profile(labels):
+        what = "is what a vision-language model says of somebody: it holds no belief to judge by"
+        hint = "fit one of --encoder bt to the same votes; this one is for generate --adapter RUN"
+        raise DataError(what, where=where, hint=hint)
     try:
         about = json.loads(labels[LABEL])
         known, version = about["format"] == SCHEMA, int(about["version"])

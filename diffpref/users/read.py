@@ -60,7 +60,7 @@ def read_person(
         UsageError: several people voted and none is named, or this one did not.
     """
     records = open_records(source, format=format, split=split)
-    _check_user(records, user)
+    check_user(records, user)
     mine = records if user is None else only(records, user)
     found = read_votes({split: mine}, store, progress=progress)
     pairs = found.pairs
@@ -110,7 +110,12 @@ def only(source: RecordSource, user: str) -> RecordSource:
     return replace(source, reader=replace(plain, rows=rows, count=count))
 
 
-def _check_user(source: RecordSource, user: str | None) -> None:
+def check_user(source: RecordSource, user: str | None) -> None:
+    """Refuse a source of several people's votes of which none is named, or a name without votes.
+
+    Raises:
+        UsageError: says who voted.
+    """
     names = {row.user for row in source.rows(pixels=False) if not isinstance(row, BadRow)}
     known = sorted(name for name in names if name is not None)
     if user is None and len(names) > 1:

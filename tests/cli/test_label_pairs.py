@@ -75,7 +75,7 @@ def test_a_folder_becomes_pairs_of_best_and_worst(
     }
     assert len(table.scores) == 7
     made = json.loads((out / "made.json").read_text())
-    assert made["rule"] == {"make": "pairs", "margin": 0.0, "agree": "all"}
+    assert made["rule"] == {"make": "pairs", "margin": 0.0, "agree": "all", "users": False}
     assert (made["rows"], made["dropped"]) == (2, {"alone": 1})
     # The table that lies beside the data says the same of them.
     again = list(relabelled(open_records(str(out)), out / "labels.jsonl").rows())

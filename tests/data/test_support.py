@@ -64,6 +64,31 @@ def test_support_never_shows_the_row_or_any_image_of_it(drawn: list[Any], positi
                 assert found
 
 
+@given(drawn=st.lists(choices, min_size=1, max_size=14), position=st.integers(0, 10**6))
+def test_parts_never_show_the_row_and_what_can_be_drawn_is_known_before(
+    drawn: list[Any], position: int
+) -> None:
+    data = rows_of(drawn)
+    sampler = SupportSampler(rows=data, sizes=(2, 4), seed=3, parted=True)
+    known = sampler.drawable()
+    for number, row in enumerate(data):
+        found = sampler.draw(number, position)
+        shown = {pixels_of(image) for each in found for image in data[each].images}
+        assert not shown & {pixels_of(image) for image in row.images}
+        assert number not in found
+        assert bool(found) == bool(sampler.candidates(number))
+        assert not found or found in known or len(found) < 4
+        assert found == sampler.draw(number, position)
+
+
+def test_parts_are_few_and_disjoint() -> None:
+    sampler = SupportSampler(rows=make_rows(2, 16), sizes=(4,), seed=0, parted=True)
+    drawn = {tuple(sampler.draw(row, place)) for row in range(32) for place in range(20)}
+    assert drawn == {tuple(part) for part in sampler.drawable()}
+    assert len(drawn) == 8
+    assert sorted(each for part in drawn for each in part) == list(range(32))
+
+
 @given(drawn=st.lists(choices, min_size=1, max_size=14))
 def test_every_choice_of_the_user_that_may_be_used_can_be_drawn(drawn: list[Any]) -> None:
     data = rows_of(drawn)

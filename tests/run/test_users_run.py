@@ -1,5 +1,6 @@
 """Runs with users, as a user runs them: trained, measured on held-out people, resumed, opened."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from diffpref.cli import main
 from diffpref.config import RunConfig
 from diffpref.data.readers import open_records
 from diffpref.data.records import Record
@@ -205,3 +207,14 @@ def test_a_population_that_does_not_fit_is_refused_by_field(
     assert caught.value.where is not None
     assert caught.value.where.startswith("users.")
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_dry_run_counts_what_an_adapter_holds(
+    checkpointing: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["users.encoder=bt", "users.width=4", "data.max_rows=8", f"data.cache={tmp_path}/c"]
+    asked += [f"model.gradient_checkpointing={str(checkpointing).lower()}"]
+    assert main(["train", "shapes/ppd", *asked, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["memory"]["activations"] > 0
