@@ -320,5 +320,5 @@ def test_adapters_learn_on_the_population_and_are_measured_on_validation_people(
 def test_the_page_of_an_empty_card_says_that_nothing_is_reached(cast: Cast) -> None:
     lines = [line for line in lines_of(cast) if line["row"].startswith(("pool", "model"))]
     found = content(Kept(lines=lines, tastes=cast.tastes), PROFILES)
-    assert verdict({**found, "adapters": {}})[0].endswith("none.")
+    assert verdict({**ABOUT, **found, "adapters": {}})[0].endswith("none.")
     assert "## Panels" in markdown({**ABOUT, "people": 4, "seconds": 0, **found})

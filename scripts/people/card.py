@@ -51,6 +51,7 @@ class Card:
     def shot(self, row: str, model: str, users: Tensor | None = None, **about: Any) -> Facts:
         """Return what is seen in the images of test prompts for some people."""
         strength = float(about.get("strength", 1.0))
+        about |= {} if users is None else {"people": len(users)}
         return self.ledger.kept(
             row,
             lambda: self.studio.shot(model, self.prompts, users=users, strength=strength),
@@ -137,11 +138,13 @@ class Card:
 
     def _taste(self) -> None:
         self._adapted("taste")
-        self.shot("taste: nobody (zeros)", "taste", 0 * self.cast.told("true")[:1])
+        nobody = 0 * self.cast.told("true")[:1]
+        self.shot("taste: nobody (zeros)", "taste", nobody, strength=self.strength("taste: true"))
 
     def _bt(self) -> None:
         self._adapted("bt")
-        self.shot("bt: nobody (zeros)", "bt", torch.zeros(1, self.booth.prior.size))
+        nobody, at = torch.zeros(1, self.booth.prior.size), self.strength("bt: profile, 16 votes")
+        self.shot("bt: nobody (zeros)", "bt", nobody, strength=at)
 
     def _sweep(self) -> None:
         told = self.cast.told("true")[: self.form.swept]
@@ -156,7 +159,7 @@ class Card:
 
     def _clones(self) -> None:
         at, vectors = self.strength("taste: true"), f"attributes/{PANEL_SHOTS}"
-        told = self.cast.panel("clones").told(vectors)
+        told = self.cast.panel("clones").told(vectors)[: self.form.swept]
         self.shot("panel/clones/taste", "taste", told, strength=at)
 
     def _null(self) -> None:

@@ -21,7 +21,7 @@ class Form:
             is taken.
         search_prompts: validation prompts of that search.
         strengths: of the sweep, which is shown and chooses nothing.
-        swept: people of the sweep.
+        swept: people of the sweep, and clones that an adapter is told.
         mixes: shares of the second of two people whose vectors are mixed.
         mixed: pairs of people.
         shots: votes a profile is made from.
@@ -30,17 +30,20 @@ class Form:
     newcomers: int = 0
     prompts: int = 25
     tried: int = 8
-    candidates: tuple[float, ...] = (0.5, 1.0, 2.0)
+    candidates: tuple[float, ...] = (1.0, 2.0, 3.0)
     search_prompts: int = 8
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    swept: int = 10
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0)
+    swept: int = 8
     mixes: tuple[float, ...] = (0.25, 0.5, 0.75)
-    mixed: int = 10
+    mixed: int = 6
     shots: tuple[int, ...] = (4, 16)
     sampler_steps: int = 12
 
 
-FORMS = {"short": Form(), "full": Form(newcomers=40, prompts=50, search_prompts=16, mixed=20)}
+FORMS = {
+    "short": Form(),
+    "full": Form(newcomers=40, prompts=50, search_prompts=16, swept=20, mixed=20),
+}
 
 
 def people_of(part: str, newcomers: int = 0) -> list[Person]:

@@ -1,6 +1,6 @@
 """What the card says in words: names of rows, how to read it, and its limits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.people.content import bound
@@ -60,11 +60,28 @@ def verdict(whole: Mapping[str, Any]) -> list[str]:
         "",
         f"Not so: {'; '.join(lost) or 'none'}.",
         "",
-        *LIMITS,
+        *limits(whole),
     ]
 
 
-LIMITS: list[str] = []
+def limits(whole: Mapping[str, Any]) -> list[str]:
+    """Return the numbers that tell an encoder that knows too little from a model that cannot."""
+    told, picked = whole["adapters"], whole["rerank"]["base"]
+
+    def others(rows: Mapping[str, Any], names: Sequence[str]) -> str:
+        found = [f"{rows[n]['vs_others']['rate']:.3f} ({NAMES[n]})" for n in names if n in rows]
+        return ", ".join(found) or "not measured"
+
+    return [
+        "**Is the encoder the limit?** The same images, chosen by what is known of a person after "
+        "the same votes, own against others' choice: "
+        f"{others(picked, ('profile/16', 'attributes/16', 'true'))}.",
+        "**Is the model?** The adapter told the same things, own against others' images: "
+        f"{others(told, ('bt: profile, 16 votes', 'taste: attributes, 16 votes', 'taste: true'))}; "
+        f"one in {whole['settings']['tried']} chosen by the true taste: "
+        f"{others(picked, ('true',))}.",
+    ]
+
 
 NOTES = """Read with care:
 
