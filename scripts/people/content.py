@@ -49,7 +49,13 @@ def _models(kept: Kept) -> Rates:
 
 
 def _adapters(kept: Kept) -> Rates:
-    return {row: measured(kept, line, BOTH) for row in ADAPTED if (line := kept.find(row))}
+    found: Rates = {}
+    for row, (model, _) in ADAPTED.items():
+        nobody = f"{model}: nobody (zeros)"
+        against = {**BOTH, "vs_nobody": nobody} if kept.find(nobody) else BOTH
+        if line := kept.find(row):
+            found[row] = measured(kept, line, against)
+    return found
 
 
 def _reranked(kept: Kept, pool: str) -> Rates:

@@ -20,7 +20,8 @@ KNOWN = {
     "noise": "own against others 0.5; own not above everyone's",
 }
 ADAPTER_HEAD = (
-    "adapter told of | strength | vs base | vs population-DPO | vs others' images | gain | "
+    "adapter told of | strength | vs base | vs population-DPO | vs its zero vector | "
+    "vs others' images | gain | "
     "own minus others' | recognised | fidelity | diversity | drift"
 )
 RERANK_HEAD = (
@@ -80,6 +81,7 @@ def _adapters(whole: Tree) -> list[str]:
             f"{row.get('strength', 1):g}",
             rate(row["vs_base"]),
             rate(row["vs_population"]) if name != "population-DPO" else "",
+            rate(row.get("vs_nobody")),
             rate(row.get("vs_others")),
             rate(row["gain"], "+.3f"),
             rate(row.get("own_minus_others"), "+.3f"),

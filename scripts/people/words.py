@@ -89,6 +89,9 @@ NOTES = """Read with care:
   the same votes allow any encoder. `bt` profiles are what `profile fit` writes.
 - Adapters stand on a population LoRA (Diffusion-DPO on 28,800 votes of the training people) that
   is in their reference too, and learned from opposed votes (`users.counter: 1`).
+- A random vector's images beat population-DPO too: the adapters learned more of what everyone
+  likes on top of the LoRA, which had 200 steps. Against population-DPO is therefore no evidence of
+  personalisation; against others' images is.
 - Clones count to exactly 0.5 against others by symmetry, whatever the images; this checks the
   counting. Their profiles are noise, so that everyone's choice must win.
 """
