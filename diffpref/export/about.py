@@ -64,7 +64,7 @@ def about(opened: Opened, *, results: Path | None = None, licence: str | None = 
     Raises:
         DataError: a file of the run, or of results, is damaged.
     """
-    rates = () if results is None else tuple(read_results(results))
+    rates = () if results is None else tuple(read_results(results, opened.facts))
     if opened.run is None:
         source = opened.bundle.source
         return About(

@@ -136,6 +136,7 @@ def _measured(rates: Sequence[Rate]) -> list[str]:
     rows = [
         (
             each.scorer,
+            each.over,
             f"{each.rate:.3f}",
             _interval(each),
             f"{each.prompts} x {each.seeds}",
@@ -143,7 +144,7 @@ def _measured(rates: Sequence[Rate]) -> list[str]:
         )
         for each in rates
     ]
-    head = ("scorer", "win rate over the base", "95 % interval", "prompts x seeds", "how")
+    head = ("scorer", "over", "win rate", "95 % interval", "prompts x seeds", "how")
     return [*_table(head, rows), "Same prompts, same seeds; ties count one half."]
 
 

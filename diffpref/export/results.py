@@ -15,7 +15,7 @@ _HINT = "give the winrate.json that `diffpref evaluate winrate A B --out FOLDER`
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How often the result's images score higher than the base's, and over how many prompts."""
+    """How often the result's images score higher than those of `over`, and on how many prompts."""
 
     scorer: str
     rate: float
@@ -24,6 +24,7 @@ class Rate:
     prompts: int
     seeds: int
     by: str
+    over: str = "its base"
 
 
 def validated(run: Path, config: RunConfig, step: int | None = None) -> list[Rate]:
@@ -54,25 +55,37 @@ def validated(run: Path, config: RunConfig, step: int | None = None) -> list[Rat
     ]
 
 
-def read_results(path: Path) -> list[Rate]:
+def read_results(path: Path, model: Mapping[str, str]) -> list[Rate]:
     """Return the win rates of a winrate.json.
 
+    Args:
+        path: of the file.
+        model: the facts of the model they must be of.
+
+    Returns:
+        One rate per scorer.
+
     Raises:
-        DataError: it is missing, damaged or something else.
+        DataError: it is missing, damaged, something else, or another model's.
     """
     try:
         found = read_json(path)
     except (BadText, OSError) as error:
         raise DataError("is no result of evaluate winrate", where=str(path), hint=_HINT) from error
     try:
-        return _read(found)
+        return _read(found, model, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"is no result of evaluate winrate: {error!r}"
         raise DataError(what, where=str(path), hint=_HINT) from error
 
 
-def _read(found: Any) -> list[Rate]:
+def _read(found: Any, model: Mapping[str, str], where: str) -> list[Rate]:
     facts: Mapping[str, str] = found["facts"][found["a"]]
+    for name in ("model", "run", "result", "lora"):  # its fingerprint depends on the precision
+        if facts.get(name) != model.get(name):
+            what = f"is of another model: its A has {name} {facts.get(name)}, not {model.get(name)}"
+            hint = "measure this one: diffpref evaluate winrate RUN BASE --out FOLDER"
+            raise DataError(what, where=where, hint=hint)
     seeds: Sequence[int] = found["seeds"]
     how = f"{facts['sampler']}, {facts['steps']} steps, guidance {facts['guidance']}"
     return [
@@ -84,6 +97,7 @@ def _read(found: Any) -> list[Rate]:
             prompts=int(rate["n"]),
             seeds=len(seeds),
             by=f"evaluate winrate, {how}",
+            over=str(found["b"]),
         )
         for scorer, rate in found["rates"].items()
     ]

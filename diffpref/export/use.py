@@ -28,8 +28,7 @@ not what it knows.""",
 import torch
 from diffusers import DiffusionPipeline
 
-# FOLDER: this folder, or its id on the hub
-pipe = DiffusionPipeline.from_pretrained("FOLDER", dtype=torch.float32)
+pipe = DiffusionPipeline.from_pretrained("FOLDER", dtype=torch.float32)  # or its id on the hub
 pipe("your prompt").images[0].save("image.png")
 ```""",
     "user": """```python

@@ -82,14 +82,32 @@ def test_every_form_is_the_trained_network_in_stock_code_and_names_nobody(
             assert found == [], path.name
 
 
-def test_the_card_says_what_the_run_knows(run: Path, tmp_path: Path) -> None:
-    results = {
+def measured(run: Path, **changes: str) -> dict[str, Any]:
+    """What `evaluate winrate` writes of this run, as far as a card reads it."""
+    own = {"model": open_model(str(run)).facts["model"], "run": "run", "result": "LoRA"}
+    return {
         "a": "x",
         "seeds": [0, 1],
-        "facts": {"x": {"sampler": "ddim", "steps": "50", "guidance": "7.5"}},
+        "b": "base",
+        "facts": {
+            "x": {"sampler": "ddim", "steps": "50", "guidance": "7.5", **own, **changes},
+        },
         "rates": {"pickscore": {"rate": 0.625, "low": 0.5, "high": 0.75, "n": 40}},
     }
-    (tmp_path / "w.json").write_text(json.dumps(results))
+
+
+def test_a_measurement_of_another_model_does_not_come_on_the_card(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.json").write_text(json.dumps(measured(run, run="better-run")))
+    assert export(run, tmp_path / "my", "--results", tmp_path / "w.json") == 4
+    err = capsys.readouterr().err
+    assert "its A has run better-run, not run\n  measure this one: diffpref evaluate" in err
+    assert not (tmp_path / "my").exists()
+
+
+def test_the_card_says_what_the_run_knows(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text(json.dumps(measured(run)))
     assert export(run, tmp_path / "my", "--results", tmp_path / "w.json", "--licence", "mit") == 0
     card = (tmp_path / "my" / "README.md").read_text()
     for line in (
@@ -104,7 +122,7 @@ def test_the_card_says_what_the_run_knows(run: Path, tmp_path: Path) -> None:
         "| users | 1 |",
         "| ties are | drop |",
         "| source | a local data set |",
-        "| pickscore | 0.625 | 0.500 to 0.750 | 40 x 2 | evaluate winrate, ddim, 50 steps, "
+        "| pickscore | base | 0.625 | 0.500 to 0.750 | 40 x 2 | evaluate winrate, ddim, 50 steps, "
         "guidance 7.5 |",
         "not stated; ask its owner before you publish",
         "@misc{wallace2023diffusion,",
