@@ -14,11 +14,20 @@ from diffpref.data.readers.hub import HUB
 from diffpref.data.readers.jsonl import JSONL, RANKED
 from diffpref.data.readers.parquet import PARQUET
 from diffpref.data.readers.reader import Ask, Reader
+from diffpref.data.readers.tables import CHOICES, RATINGS
 from diffpref.data.records import Row
 from diffpref.errors import DataError, UsageError, nearest
 
 READERS: Mapping[str, Reader] = MappingProxyType(
-    {"jsonl": JSONL, "ranked": RANKED, "pickapic": PARQUET, "folders": FOLDERS, "hub": HUB}
+    {
+        "jsonl": JSONL,
+        "ranked": RANKED,
+        "pickapic": PARQUET,
+        "folders": FOLDERS,
+        "ratings": RATINGS,
+        "choices": CHOICES,
+        "hub": HUB,
+    }
 )
 """Format -> reader; a format not listed here is looked up in the entry points of GROUP."""
 
