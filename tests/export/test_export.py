@@ -82,7 +82,7 @@ def test_every_form_is_the_trained_network_in_stock_code_and_names_nobody(
             assert found == [], path.name
 
 
-def measured(run: Path, **changes: str) -> dict[str, Any]:
+def measured(run: Path, /, **changes: str) -> dict[str, Any]:
     """What `evaluate winrate` writes of this run, as far as a card reads it."""
     own = {"model": open_model(str(run)).facts["model"], "run": "run", "result": "LoRA"}
     return {
