@@ -1,8 +1,8 @@
 """README.md of an export: a model card in Markdown, every line of it from the run's own facts."""
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
-from diffpref import __version__
 from diffpref.config.schema import RunConfig
 from diffpref.export.about import About
 from diffpref.export.results import Rate
@@ -71,11 +71,11 @@ def _front(facts: About, form: str) -> str:
 def _summary(facts: About, form: str) -> str:
     what = f"A {WHAT[form]}, for {facts.base}"
     if facts.method is None or facts.config is None:
-        return f"{what}. Written by diffpref {__version__}."
+        return f"{what}. Written by diffpref {version('diffpref')}."
     paper = facts.method.paper
     return (
         f"{what}, aligned to preferences by {facts.config.method.name} "
-        f"([{paper.short}]({paper.url})) with diffpref {__version__}."
+        f"([{paper.short}]({paper.url})) with diffpref {version('diffpref')}."
     )
 
 
