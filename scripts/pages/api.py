@@ -67,7 +67,7 @@ def _defined(module: str, name: str) -> ast.FunctionDef | ast.ClassDef:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return node
-        if isinstance(node, ast.ImportFrom) and name in {each.name for each in node.names}:
+        if isinstance(node, ast.ImportFrom) and name in {e.asname or e.name for e in node.names}:
             assert node.module is not None
             return _defined(node.module, name)
     raise LookupError(f"{module} neither defines nor imports {name}")
