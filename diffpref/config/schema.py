@@ -249,7 +249,9 @@ class VlmConfig(Section):
     )
     side: Positive = Field(default=384, description="pixels of a picture's longer side, at most")
     pairs: Positive = Field(default=4, description="pairs of one conversation, at most")
-    dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
+    dtype: Literal["fp32", "bf16", "fp16"] = Field(
+        default="bf16", description="precision the model reads pairs in"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     batch: Positive = Field(default=1, description="conversations read at once")
 

@@ -117,8 +117,8 @@ LEARNING = (
             "torch.autograd.grad(scale * loss.value, leaf)",
             "test_backward_coupled.py"),
     _change("only the first pass of rows is replayed", "train/backward.py",
-            "for index in _slices(len(point), size):\n        last",
-            "for index in [slice(0, size)]:\n        last",
+            "for index in slices(len(point), size):\n        with",
+            "for index in [slice(0, size)]:\n        with",
             "methods/test_laws.py", "-k law_3"),
     _change("a step with NaN is applied", "train/step.py",
             "agreed = bool(learner.processes.gather("
