@@ -181,6 +181,12 @@ def _page(bars: list[Bar], stages: dict[str, dict[str, object]]) -> str:
         "Float32 on two CPU threads, seeds 11 (VAE), 12 (base), 13 (pairs), 14 (reward); seconds "
         "are wall time on a machine shared with other work.",
         "",
+        "Beside them lies `bt-world` (`assets/bt-world.safetensors`, 8 kB): the population that "
+        f"profiles start from, how the tastes of the {len(manifest['train']['people'])} training "
+        "people spread over features of the reward. `scripts/build_prior.py` learns it from their "
+        f"votes and chooses its sizes on the {len(manifest['validation']['people'])} validation "
+        "people ([profiles](profiles.md)).",
+        "",
         "## Splits",
         "",
         "Prompts and people belong to one split each, by a hash of their name; image hashes are in "
