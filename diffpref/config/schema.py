@@ -306,8 +306,8 @@ class LoopConfig(Section):
     micro_batches: Positive = Field(default=1, description="micro-batches per optimizer step")
     rows_per_pass: Positive | None = Field(
         default=None,
-        description="images whose activations are held at once, at the price of one more forward; "
-        "null holds one micro-batch",
+        description="images whose activations are held at once, at the price of one more forward "
+        "if it cuts prompts in two; null holds one micro-batch",
     )
     rows_ahead: Positive | None = Field(
         default=None,

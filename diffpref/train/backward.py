@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffpref.draws import Draws
-from diffpref.train.passes import AHEAD, Apart, in_passes, slices
+from diffpref.train.passes import AHEAD, in_passes, measures_twice, slices
 from diffpref.types import Denoiser, Loss, Measure, Nets, Objective, Point
 
 B = TypeVar("B")
@@ -77,7 +77,7 @@ def accumulate(
             with referring():
                 reference = _measured(objective, nets.reference, point, rows_ahead or size)
     compared = partial(_compared, objective, point, scale=scale, gather=gather, rank=rank)
-    if _apart(objective, point, size):
+    if not measures_twice(objective, rows=len(point), prompts=len(point.score), size=size):
         how = _InTurn(objective=objective, net=nets.policy, compared=compared, unsynced=unsynced)
         return how.go(point, reference, size)
     with torch.no_grad():
@@ -87,14 +87,6 @@ def accumulate(
         with _quiet(index, point, unsynced):
             torch.autograd.backward(objective.measure(nets.policy, point.rows(index)), grad[index])
     return loss
-
-
-def _apart(objective: Objective[B, P], point: P, size: int) -> bool:
-    """Tell whether a pass's gradient is known from the pass: it is all, or of whole prompts."""
-    if size >= len(point):
-        return True
-    whole = size % (len(point) // len(point.score)) == 0
-    return whole and isinstance(objective, Apart) and objective.prompts_apart
 
 
 @dataclass(frozen=True, kw_only=True)

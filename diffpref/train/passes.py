@@ -23,6 +23,24 @@ class Apart(Protocol):
     def prompts_apart(self) -> bool: ...
 
 
+def measures_twice(objective: object, *, rows: int, prompts: int, size: int) -> bool:
+    """Tell whether the policy is measured without a graph first, and again with one.
+
+    It is unless a pass's gradient is known from the pass: it holds all rows, or whole prompts that
+    do not meet in the loss.
+
+    Args:
+        objective: the method.
+        rows: of a window.
+        prompts: of a window.
+        size: rows of a pass.
+    """
+    if size >= rows:
+        return False
+    whole = size % (rows // prompts) == 0
+    return not (whole and isinstance(objective, Apart) and objective.prompts_apart)
+
+
 def slices(rows: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 

@@ -52,17 +52,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    bench = make("tiny", 32, asked.pairs)
-    inner = diffusion_dpo(Toolkit(schedule=bench.schedule), beta=BETA)
+    bench = make("tiny", "full", 32, asked.pairs)
+    window, draws = bench.pairs.window, bench.pairs.draws
+    inner = diffusion_dpo(Toolkit(schedule=bench.found.schedule), beta=BETA)
     ways = {"apart": inner, "replayed": Met(inner=inner)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, float] = {}
     for number in range(WARM + ROUNDS):
         order = list(ways) if number % 2 == 0 else list(reversed(ways))
         for name in order:
-            bench.official.unet.zero_grad()
+            bench.unet.zero_grad()
             began = time.process_time()
-            loss = accumulate(ways[name], bench.nets, bench.window, bench.draws, rows_per_pass=2)
+            loss = accumulate(ways[name], bench.nets, window, draws, rows_per_pass=2)
             if number >= WARM:
                 seconds[name].append(time.process_time() - began)
             losses[name] = float(loss.value)

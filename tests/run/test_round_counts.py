@@ -131,12 +131,14 @@ def test_without_a_reference_a_rewards_gradient_costs_the_policys_steps_only(
     assert seen["rewarded"] == line["calls/reward"] == PER_STEP
 
 
-@pytest.mark.parametrize(("method", "more"), [("tailorpo", 1), ("d3po", 1), ("nft", 0)])
-def test_micro_batches_cost_one_more_pass_of_the_policy(
-    online: Make, tmp_path: Path, seen: Counter[str], method: str, more: int
+@pytest.mark.parametrize(
+    ("method", "rows", "more"), [("tailorpo", None, 0), ("d3po", None, 0), ("d3po", 1, 1)]
+)
+def test_only_passes_that_part_a_prompt_cost_one_more_pass_of_the_policy(
+    online: Make, tmp_path: Path, seen: Counter[str], method: str, rows: int | None, more: int
 ) -> None:
-    """The round of nft fills half a step only, which is one micro-batch."""
-    execute(online(method, loop__steps=1, loop__micro_batches=2), tmp_path / "run")
+    loop = {"steps": 1, "micro_batches": 2, "rows_per_pass": rows}
+    execute(online(method, loop=loop), tmp_path / "run")
     (line,) = lines(tmp_path / "run")
     sampled, _, learned, back, _ = TABLE[method]
     assert seen["forward"] == sampled + learned + more * back

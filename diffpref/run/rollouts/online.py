@@ -33,6 +33,7 @@ from diffpref.run.rollouts.tally import Tally, added_up
 from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
+from diffpref.train.passes import measures_twice
 from diffpref.train.processes import Processes
 from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import AnyObjective, Denoiser
@@ -133,7 +134,9 @@ class Online:
         mine = items * (rows // self.config.per_step)
         at_once = max(1, rows // world // config.loop.micro_batches)
         passes = 3 + (config.reference.kind != "none")  # a backward counts as two forwards
-        passes += mine > at_once  # the loss is known first, see `accumulate`
+        passes += measures_twice(
+            objective, rows=mine, prompts=items, size=config.loop.rows_per_pass or at_once
+        )
         old = config.method.name == "nft"
         guided = isinstance(objective, StepObjective | PairedWalks | GradedWalks)
         return mine * (passes + old) * (2 if guided and self.plan.guidance != 1 else 1)
