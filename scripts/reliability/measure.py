@@ -55,6 +55,7 @@ class Result:
     skipped: int
     numbers: tuple[Found, ...]
     seconds: float
+    commit: str = ""
 
     @property
     def kept(self) -> bool:

@@ -42,17 +42,18 @@ def page(results: Sequence[Result]) -> str:
     kept = sum(result.kept for result in results)
     total = sum(result.seconds for result in results)
     rows = [
-        f"| {result.code} | {result.sentence} | {numbers(result)} | {verdict(result)} |"
+        f"| {result.code} | {result.sentence} | {numbers(result)} | {verdict(result)} "
+        f"| {result.commit} |"
         for result in results
     ]
     files = [f"- {each.code}: " + ", ".join(_links(each.tests)) for each in PROMISES]
     return "\n".join(
         [
             HEAD,
-            f"{kept} of {len(results)} promises are kept. {total / 60:.0f} minutes on two cores, "
-            "one thread each.\n",
-            "| | promise | number | result |",
-            "|---|---|---|---|",
+            f"{kept} of {len(PROMISES)} promises are kept, {_unmeasured(results)}. Together "
+            f"{total / 60:.0f} minutes on two cores; a `+` marks a tree with changes.\n",
+            "| | promise | number | result | commit |",
+            "|---|---|---|---|---|",
             *rows,
             "\n## Not promised\n",
             *(f"- {sentence}" for sentence in NOT_PROMISED),
@@ -61,6 +62,12 @@ def page(results: Sequence[Result]) -> str:
             "",
         ]
     )
+
+
+def _unmeasured(results: Sequence[Result]) -> str:
+    """Return which promises were not measured, in words."""
+    missing = [each.code for each in PROMISES if each.code not in {r.code for r in results}]
+    return f"not measured: {', '.join(missing)}" if missing else "all were measured"
 
 
 def _links(tests: Sequence[str]) -> list[str]:

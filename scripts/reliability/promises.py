@@ -196,7 +196,16 @@ NUMBERS = (
     Promise(
         code="P16",
         sentence="The LoRA is the one you trained.",
-        tests=("tests/export/test_*.py", "tests/run/test_export*.py"),
+        tests=("tests/export", "tests/models/test_lora_layouts.py",
+               "tests/models/test_lora_refused.py"),
+        numbers=(
+            Number(what="forms opened by stock code, by forward", least=4,
+                   each="test_every_form_is_the_trained_network_in_stock_code_and_names_nobody"),
+            Number(what="kinds of LoRA read by stock diffusers", least=2,
+                   each="test_stock_diffusers_reads_our_file_as_the_trained_network"),
+            Number(what="families with the recorded kohya names", least=2,
+                   each="test_every_name_of_the_published_networks_is_the_recorded_one"),
+        ),
     ),
     Promise(
         code="P17",
@@ -215,7 +224,7 @@ PEOPLE = (
         code="P18",
         sentence="Your taste stays on your machine.",
         tests=("tests/run/test_privacy.py", _PROFILE, "tests/cli/test_profile.py",
-               "tests/rate/test_book.py"),
+               "tests/rate/test_book.py", "tests/export/test_push.py"),
         numbers=(Number(what="canaries looked for", least=20),),
     ),
     Promise(
