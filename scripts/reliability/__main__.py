@@ -1,4 +1,4 @@
-"""`python -m scripts.reliability [P5 P13 ...]`: all promises, or some, whose rows are written anew."""
+"""`python -m scripts.reliability [P5 P13 ...]`: all promises, or some, whose rows change."""
 
 import sys
 from collections.abc import Sequence
