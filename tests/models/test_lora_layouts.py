@@ -331,6 +331,7 @@ def test_what_a_run_starts_from_has_its_first_loras_text_layers_folded_in(
     bundle = fresh("sd15")
     make_adapter(bundle, AdapterConfig(rank=2))
     encoder = bundle.text.encoders[0]
+    torch.manual_seed(0)  # peft draws the first matrices from it
     encoder.add_adapter(LoraConfig(r=2, target_modules=["q_proj", "out_proj"]), "default")
     for index, value in enumerate(encoder.parameters()):
         rng = torch.Generator().manual_seed(index)
@@ -344,7 +345,8 @@ def test_what_a_run_starts_from_has_its_first_loras_text_layers_folded_in(
     }
     base = base_of_run(parse_config(tree))
     told, plain = (each.encode_text(["a red cube"]).text for each in (bundle, fresh("sd15")))
-    assert (base.encode_text(["a red cube"]).text - told).abs().max() <= 2e-6
+    # folded weights round once more in float32, on outputs of about 2
+    assert (base.encode_text(["a red cube"]).text - told).abs().max() <= 1e-5
     assert (plain - told).abs().max() > 1e-3
     assert base.fingerprints["text"] != fresh("sd15").fingerprints["text"]
     load_lora(base, str(save_kohya_of(fresh, tmp_path / "k")))
