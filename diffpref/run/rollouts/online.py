@@ -35,7 +35,7 @@ from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.train.passes import measures_twice
 from diffpref.train.processes import Processes
-from diffpref.trajectories.rollout import ended, walk
+from diffpref.trajectories.walk import ended, walk
 from diffpref.types import AnyObjective, Denoiser
 from diffpref.walk_objective import GradedWalks, PairedWalks
 
