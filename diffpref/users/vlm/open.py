@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from diffpref.errors import ConfigError
+from diffpref.models.components import load_net
 from diffpref.models.load import DTYPES
-from diffpref.models.parts import load_net
 from diffpref.rewards.state import weight_files
 from diffpref.users.vlm.reader import WHERE, VlmReader, template_of
 from diffpref.users.vlm.reading import Reading
