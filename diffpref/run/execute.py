@@ -25,7 +25,8 @@ from diffpref.run.first_update import first_update
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
 from diffpref.run.fsdp import whole_bundle
 from diffpref.run.model import available_trackers, load_model, make_accelerator
-from diffpref.run.rollouts.online import Watched, open_online
+from diffpref.run.rollouts.online import Watched
+from diffpref.run.rollouts.open import open_online
 from diffpref.run.validate import Validator
 from diffpref.run.validate_users import UserValidator
 from diffpref.train.identity import check_identity

@@ -85,9 +85,9 @@ def test_an_interrupted_filling_goes_on(make_config: Make, tmp_path: Path) -> No
         if done >= 15:
             raise Killed
 
-    from diffpref.run import recall
+    from diffpref.run import remember
 
-    before, recall.PER_SHARD = recall.PER_SHARD, 4
+    before, remember.PER_SHARD = remember.PER_SHARD, 4
     try:
         with pytest.raises(Killed):
             precompute(config, Watch(remembering=stop))
@@ -95,7 +95,7 @@ def test_an_interrupted_filling_goes_on(make_config: Make, tmp_path: Path) -> No
         assert kept
         precompute(config)
     finally:
-        recall.PER_SHARD = before
+        remember.PER_SHARD = before
     after = {path.name for path in Path(config.data.cache).glob("points/*/*.safetensors")}
     assert kept < after
     assert told[-1][1] == 30
