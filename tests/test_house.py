@@ -23,7 +23,6 @@ LARGEST_BYTES = 500_000
 
 LONGEST_FILE, LONGEST_FUNCTION = 200, 40
 LONGER = {
-    "diffpref/config/schema.py": (434, "every field of a configuration, read from top to bottom"),
     "diffpref/losses/pair.py": (231, "the pair losses side by side, one equation each"),
     "diffpref/methods/nft.py": (222, "one paper with an objective of its own"),
     "diffpref/rewards/golden.py": (230, "recorded scores: a table"),

@@ -90,7 +90,8 @@ def cache(
 
 def _keep_points(name: str, changes: list[str], json: bool) -> None:
     from diffpref.config import load_config
-    from diffpref.run.execute import Watch, precompute
+    from diffpref.run.execute import precompute
+    from diffpref.run.watch import Watch
 
     config = load_config(name, [*changes, "data.recall=true"])
     assert config.data is not None  # what it recalls

@@ -44,9 +44,7 @@ def write_grid(job: Job, opened: "Opened", asked: Asked, mine: "UserProfile") ->
     seed, n = job.seeds[0], len(job.seeds)
     if "init_lora" in opened.facts:
         typer.echo("note: the column base has the LoRA this run started from", err=True)
-    other = somebody(mine, seed)
-    if asked.other is not None:
-        other = read_profile(asked.other, asked.prior)
+    other = somebody(mine, seed) if asked.other is None else read_profile(asked.other, asked.prior)
     columns = columns_of(
         opened,
         job.settings,

@@ -10,7 +10,8 @@ import torch
 from diffpref.cli import main
 from diffpref.config import RunConfig, dump_config
 from diffpref.errors import ConfigError
-from diffpref.run.execute import Watch, execute, precompute
+from diffpref.run.execute import execute, precompute
+from diffpref.run.watch import Watch
 from tests.run.test_resume import Killed, final
 
 Make = Callable[..., RunConfig]
