@@ -1,5 +1,6 @@
 """`diffpref quickstart`: the main job on the bundled model, from pairs to an honest report."""
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,8 @@ def quickstart(
 
     from diffpref.cli.machine import cores
 
-    torch.set_num_threads(min(2, cores()))
+    if "OMP_NUM_THREADS" not in os.environ:  # who set it meant it
+        torch.set_num_threads(min(2, cores()))
     began = time.monotonic()
     machine = _machine()
     out = out or Path("runs/quickstart-personal" if personal else "runs/quickstart")
