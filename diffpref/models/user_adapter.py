@@ -13,6 +13,9 @@ from diffpref.draws import generator
 TOKENS = 4
 """Tokens per user vector: the fewest allowed, and the number that stock diffusers reads."""
 
+QUIET = 2.0**-8
+"""A file's projection over the one computed with; a power of two, so that both give one number."""
+
 NAME = "user_adapter"
 """What the adapter is called inside the network it belongs to."""
 
@@ -28,15 +31,29 @@ class Listener(NamedTuple):
 
 
 class UserProjector(nn.Module):
-    """Turns user vectors into tokens as wide as what the cross-attention reads.
+    r"""Turns user vectors into tokens as wide as what the cross-attention reads.
 
-    tokens = LayerNorm(reshape(W e + b)), the base IP-Adapter's image projection (2308.06721).
+        tokens = g (z - mean z) / \sqrt{var z + 0.66},   z = reshape(W e)
+
+    A vector of zeros says nothing, a short one little, and a long one as much as its direction
+    does: what is learned is how people differ, and nobody's tokens are nobody's.
+
+    It is the base IP-Adapter's image projection (2308.06721), LayerNorm(reshape(W e + b)), whose
+    two biases stay at zero here. There 1e-5 is added to the variance, so that QUIET W in W's place
+    gives the same tokens: files hold that. Files with biases are read as they are.
     """
 
     def __init__(self, width: int, d_cross: int, tokens: int) -> None:
         super().__init__()
         self.proj = nn.Linear(width, tokens * d_cross)
-        self.norm = nn.LayerNorm(d_cross)
+        self.norm = nn.LayerNorm(d_cross, eps=nn.LayerNorm(1).eps / QUIET**2)
+        for bias in self.biases:
+            nn.init.zeros_(bias)
+
+    @property
+    def biases(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """What everybody would share: never trained, zero unless a file says otherwise."""
+        return self.proj.bias, self.norm.bias
 
     def forward(self, user: Float[Tensor, "n v u"]) -> Float[Tensor, "n m d"]:
         """Return the tokens of each row's vectors, one vector after the other."""
@@ -84,9 +101,11 @@ class UserAdapter(nn.Module):
         )
         self.current: Listener | None = None
         rng = generator(seed, 0, "user/projector")
-        for value in (self.projector.proj.weight, self.projector.proj.bias):
-            drawn = torch.rand(value.shape, generator=rng) * 2 - 1
-            value.data = drawn / width**0.5  # as torch's own linear layers start
+        weight = self.projector.proj.weight
+        # a typical person, of `width` numbers of variance 1, starts with tokens of variance 1/2
+        weight.data = (torch.rand(weight.shape, generator=rng) * 2 - 1) * (3 / width) ** 0.5
+        for bias in self.projector.biases:
+            bias.requires_grad_(False)
 
     @property
     def width(self) -> int:
@@ -146,17 +165,23 @@ class UserAdapter(nn.Module):
 
     def stock(self) -> dict[str, Tensor]:
         """Return the weights under the names of the stock IP-Adapter layout."""
-        named = {f"image_proj.{name}": value for name, value in self.projector.state_dict().items()}
+        named = {
+            f"image_proj.{name}": value * QUIET if name.startswith("proj.") else value
+            for name, value in self.projector.state_dict().items()
+        }
         return named | {
             f"ip_adapter.{name}": value for name, value in self.layers.state_dict().items()
         }
 
     def fill(self, stock: Mapping[str, Tensor]) -> None:
         """Take the weights that `stock` returned; names and shapes must be its own."""
-        own = self.stock()
+        parts = {"image_proj": self.projector, "ip_adapter": self.layers}
         with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(stock[name])
+            for part, module in parts.items():
+                for name, value in module.state_dict().items():
+                    value.copy_(stock[f"{part}.{name}"])
+            for value in (self.projector.proj.weight, self.projector.proj.bias):
+                value.div_(QUIET)
 
 
 def user_adapter_of(net: nn.Module) -> UserAdapter | None:
