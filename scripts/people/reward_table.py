@@ -77,12 +77,16 @@ def _curve(scores: Mapping[str, Tree], first: str, second: str) -> dict[str, Any
 
 
 def _smooth(means: Tensor) -> dict[str, Any]:
-    """Tell whether means only rise, and the largest of the four steps as a share of them all."""
+    """Tell whether means only rise, and the largest of the four steps as a share of them all.
+
+    The share is absent where the whole way does not rise.
+    """
     steps = means.diff()
+    whole = float(steps.sum())
     return {
         "only_rises": bool((steps > 0).all()),
-        "largest_step": float(steps.max() / steps.sum()),
-        "whole": float(steps.sum()),
+        "largest_step": float(steps.max()) / whole if whole > 0 else None,
+        "whole": whole,
     }
 
 
@@ -94,9 +98,10 @@ def markdown(whole: Tree) -> str:
         "# Scorers as users",
         "",
         f"Each of {len(users)} scorers voted for its best against its worst of 8 images of "
-        f"{whole['votes'] // len(users)} training prompts. One user adapter, told the profile of "
-        f"64 votes, against one LoRA trained on all votes (Diffusion-DPO), {whole['steps']} steps "
-        f"each; {whole['prompts']} test prompts, {whole['seeds']} images of each, 12 DDIM steps, "
+        f"{whole['votes'] // len(users)} training prompts. One user adapter, told the profile of a "
+        "scorer's votes, against one LoRA trained on all votes (Diffusion-DPO), "
+        f"{whole['steps']} steps each; {whole['prompts']} test prompts, {whole['seeds']} image "
+        "seed, 12 DDIM steps, "
         "strength 1, the same noise for all. Judged by the scorers, who are the users. One "
         "training seed; nothing was chosen on test prompts. Intervals (95 %) resample prompts.",
         "",
@@ -145,7 +150,7 @@ def _mix_rows(mixes: Sequence[Tree]) -> list[str]:
                     curve[name],
                     *(f"{mean:.4f}" for mean in means),
                     "yes" if smooth["only_rises"] else "no",
-                    f"{smooth['largest_step']:.2f}",
+                    "" if smooth["largest_step"] is None else f"{smooth['largest_step']:.2f}",
                 ]
             )
     shares = [f"share {share:g}" for share in (0, *SHARES, 1)]

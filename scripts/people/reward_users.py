@@ -38,7 +38,7 @@ from scripts.people.training import FINISHED
 OUT, WORK = Path("docs/benchmarks"), Path("runs/reward-users")
 PARTS = ("pooled", "ppd", "mix")
 USERS = ("brightness", "colourfulness", "world-reward")
-PROMPTS, TRIED, SAMPLER_STEPS = 200, 8, 12
+PROMPTS, TRIED, SAMPLER_STEPS = 300, 8, 12
 """Of the training prompts, images of each that scorers vote on, and steps of every sampler."""
 
 SEEDS, TOLD = 1, 50
