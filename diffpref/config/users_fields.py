@@ -51,6 +51,11 @@ class UsersConfig(Section):
     vlm: VlmConfig | None = Field(default=None, description="what encoder vlm reads")
     width: Positive = Field(default=8, description="numbers of a user's vector")
     tokens: Positive = Field(default=4, description="tokens per user; diffusers reads 4")
+    zeros: Literal["heard", "silent"] = Field(
+        default="heard",
+        description="what a vector of zeros says: heard, what the adapter learned of everybody; "
+        "silent, nothing, and a short vector little (what all like is left to a LoRA underneath)",
+    )
     support: tuple[Positive, ...] = Field(
         default=(1, 2, 4, 8, 16),
         description="how many other choices describe the user; each row draws one of these",

@@ -151,6 +151,7 @@ def adapt(bundle: Adaptable, config: RunConfig) -> None:
             dora=adapter.dora,
             seed=config.seed,
             narrow=PRECISIONS[adapter.precision].narrow,
+            silent=users is not None and users.zeros == "silent",
             **({} if users is None else {"width": users.width, "tokens": users.tokens}),
         ),
     )

@@ -48,7 +48,8 @@ class AdapterConfig:
     `alpha` None means rank, the one value that readers who ignore it get right; the LoRA is
     scaled by alpha / rank. `targets`: a name of `LORA_TARGETS`, layer names, or None for the
     family's own. `seed` draws the LoRA's first matrices; the second start at zero. A `user`
-    adapter reads vectors of `width` numbers and makes `tokens` of each; its seed is the same.
+    adapter reads vectors of `width` numbers and makes `tokens` of each, none of
+    zeros if `silent`; its seed is the same.
     `narrow` leaves what trains in the base's precision (not a `user` adapter).
     """
 
@@ -60,6 +61,7 @@ class AdapterConfig:
     seed: int = 0
     width: int = 0
     tokens: int = TOKENS
+    silent: bool = False
     narrow: bool = False
 
 
@@ -77,7 +79,11 @@ def make_adapter(bundle: Adaptable, config: AdapterConfig) -> None:
     if config.kind == "user":
         freeze(bundle.unet)
         add_user_adapter(
-            bundle.unet, width=config.width, tokens=config.tokens, seed=config.seed
+            bundle.unet,
+            width=config.width,
+            tokens=config.tokens,
+            seed=config.seed,
+            silent=config.silent,
         ).train(bundle.unet.training)
         return
     if isinstance(bundle.unet, StableCascadeUNet):

@@ -33,27 +33,33 @@ class Listener(NamedTuple):
 class UserProjector(nn.Module):
     r"""Turns user vectors into tokens as wide as what the cross-attention reads.
 
+        tokens = LayerNorm(z),   z = reshape(W e + b)
+
+    the base IP-Adapter's image projection (2308.06721). Where `silent`, b and the norm's bias stay
+    at zero and z is small beside what the norm adds to its variance:
+
         tokens = g (z - mean z) / \sqrt{var z + 0.66},   z = reshape(W e)
 
-    A vector of zeros says nothing, a short one little, and a long one as much as its direction
-    does: what is learned is how people differ, and nobody's tokens are nobody's.
-
-    It is the base IP-Adapter's image projection (2308.06721), LayerNorm(reshape(W e + b)), whose
-    two biases stay at zero here. There 1e-5 is added to the variance, so that QUIET W in W's place
-    gives the same tokens: files hold that. Files with biases are read as they are.
+    A vector of zeros then says nothing, a short one little, and opposite people the opposite. Stock
+    layers add 1e-5, so that QUIET W in W's place gives the same tokens: files hold that.
     """
 
-    def __init__(self, width: int, d_cross: int, tokens: int) -> None:
+    def __init__(self, width: int, d_cross: int, tokens: int, *, silent: bool = False) -> None:
         super().__init__()
+        self.scale = QUIET if silent else 1.0
         self.proj = nn.Linear(width, tokens * d_cross)
-        self.norm = nn.LayerNorm(d_cross, eps=nn.LayerNorm(1).eps / QUIET**2)
-        for bias in self.biases:
+        self.norm = nn.LayerNorm(d_cross, eps=nn.LayerNorm(1).eps / self.scale**2)
+        for bias in (self.proj.bias, self.norm.bias) if silent else ():
             nn.init.zeros_(bias)
+            bias.requires_grad_(False)
 
-    @property
-    def biases(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """What everybody would share: never trained, zero unless a file says otherwise."""
-        return self.proj.bias, self.norm.bias
+    def start(self, rng: torch.Generator) -> None:
+        """Draw the first numbers: torch's own for linear layers, or tokens of variance 1/2."""
+        parts = (self.proj.weight, self.proj.bias)
+        for value in parts if self.scale == 1.0 else parts[:1]:
+            drawn = torch.rand(value.shape, generator=rng) * 2 - 1
+            wide = 1.0 if self.scale == 1.0 else 3.0
+            value.data = drawn * wide**0.5 / self.proj.in_features**0.5
 
     def forward(self, user: Float[Tensor, "n v u"]) -> Float[Tensor, "n m d"]:
         """Return the tokens of each row's vectors, one vector after the other."""
@@ -85,7 +91,15 @@ class UserAdapter(nn.Module):
         layers: by the number a layer has in the stock IP-Adapter layout: 1, 3, 5 ...
     """
 
-    def __init__(self, *, width: int, tokens: int, keys: Sequence[Tensor], seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        tokens: int,
+        keys: Sequence[Tensor],
+        seed: int = 0,
+        silent: bool = False,
+    ) -> None:
         """Make the modules; the first numbers depend on the seed only.
 
         Args:
@@ -93,19 +107,15 @@ class UserAdapter(nn.Module):
             tokens: per vector.
             keys: what each layer's K' starts as, [inner d] with one d.
             seed: of the projector.
+            silent: whether a vector of zeros says nothing.
         """
         super().__init__()
-        self.projector = UserProjector(width, keys[0].shape[1], tokens)
+        self.projector = UserProjector(width, keys[0].shape[1], tokens, silent=silent)
         self.layers = nn.ModuleDict(
             {str(2 * number + 1): UserLayer(key) for number, key in enumerate(keys)}
         )
         self.current: Listener | None = None
-        rng = generator(seed, 0, "user/projector")
-        weight = self.projector.proj.weight
-        # a typical person, of `width` numbers of variance 1, starts with tokens of variance 1/2
-        weight.data = (torch.rand(weight.shape, generator=rng) * 2 - 1) * (3 / width) ** 0.5
-        for bias in self.projector.biases:
-            bias.requires_grad_(False)
+        self.projector.start(generator(seed, 0, "user/projector"))
 
     @property
     def width(self) -> int:
@@ -166,7 +176,7 @@ class UserAdapter(nn.Module):
     def stock(self) -> dict[str, Tensor]:
         """Return the weights under the names of the stock IP-Adapter layout."""
         named = {
-            f"image_proj.{name}": value * QUIET if name.startswith("proj.") else value
+            f"image_proj.{name}": value * (self.projector.scale if "proj." in name else 1)
             for name, value in self.projector.state_dict().items()
         }
         return named | {
@@ -181,7 +191,7 @@ class UserAdapter(nn.Module):
                 for name, value in module.state_dict().items():
                     value.copy_(stock[f"{part}.{name}"])
             for value in (self.projector.proj.weight, self.projector.proj.bias):
-                value.div_(QUIET)
+                value.div_(self.projector.scale)
 
 
 def user_adapter_of(net: nn.Module) -> UserAdapter | None:

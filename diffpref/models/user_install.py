@@ -26,7 +26,7 @@ class Site(NamedTuple):
 
 
 def add_user_adapter(
-    net: UserNet, *, width: int, tokens: int = TOKENS, seed: int = 0
+    net: UserNet, *, width: int, tokens: int = TOKENS, seed: int = 0, silent: bool = False
 ) -> UserAdapter:
     """Give a network users: SD1.5's or SDXL's UNet, or Stable Cascade's stage C.
 
@@ -39,6 +39,7 @@ def add_user_adapter(
         width: numbers of a user's vector.
         tokens: per user.
         seed: of the projector's first numbers.
+        silent: whether a vector of zeros says nothing.
 
     Returns:
         The adapter, which is now a part of the network.
@@ -65,7 +66,8 @@ def add_user_adapter(
             where="model.base",
             hint="choose SD1.5, SDXL or Stable Cascade's stage C",
         )
-    adapter = UserAdapter(width=width, tokens=tokens, keys=[site.key for site in found], seed=seed)
+    keys = [site.key for site in found]
+    adapter = UserAdapter(width=width, tokens=tokens, keys=keys, seed=seed, silent=silent)
     install(net, adapter, [site.attention for site in found])
     return adapter
 

@@ -1,8 +1,8 @@
 """Whether a run learns its users: implicit accuracy on held-out people, told whom rows are for.
 
 own: the row's own user, described by other choices. swapped: another user. null: a gate of 0, which
-is the reference and must be 1/2. anyone: the zero vector, which says nothing (1/2) unless the
-adapter's projector has biases. Only own above swapped is evidence that the adapter personalises.
+is the reference and must be 1/2. anyone: the zero vector, what the adapter learned of everybody, or
+nothing (1/2) with users.zeros: silent. Only own above swapped is evidence that it personalises.
 """
 
 from collections.abc import Iterator, Mapping

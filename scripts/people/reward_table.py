@@ -99,7 +99,7 @@ def markdown(whole: Tree) -> str:
         "",
         f"Each of {len(users)} scorers voted for its best against its worst of 8 images of "
         f"{whole['votes'] // len(users)} training prompts. One user adapter, told the profile of a "
-        "scorer's votes, against one LoRA trained on all votes (Diffusion-DPO), "
+        "scorer's votes (`users.zeros: silent`), against one LoRA on all votes (Diffusion-DPO), "
         f"{whole['steps']} steps each; {whole['prompts']} test prompts, {whole['seeds']} image "
         "seed, 12 DDIM steps, "
         "strength 1, the same noise for all. Judged by the scorers, who are the users. One "

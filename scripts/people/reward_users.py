@@ -48,7 +48,10 @@ STEPS = 200
 SAME = (f"loop.steps={STEPS}", "optimizer.schedule=cosine", "save.every=100", "save.keep=1")
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pooled": ("dpo", SAME),
-    "ppd": ("ppd_bt", (*SAME, "users.support=[64,256]", "users.held_out=null")),
+    "ppd": (
+        "ppd_bt",
+        (*SAME, "users.support=[64,256]", "users.zeros=silent", "users.held_out=null"),
+    ),
 }
 """Run -> preset of configs/shapes and what it changes."""
 
