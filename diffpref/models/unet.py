@@ -57,6 +57,15 @@ class UNetDenoiser:
         return nullcontext()
 
 
+def needs_autocast(net: nn.Module, compute: torch.dtype) -> bool:
+    """Tell whether weights are wider than a half precision they are computed in.
+
+    Weights of 8 bits are widened to it where they are used.
+    """
+    dtypes = {value.dtype for value in net.parameters() if value.is_floating_point()}
+    return compute in (torch.float16, torch.bfloat16) and dtypes != {compute}
+
+
 def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
     """Return the denoiser of a network: the bundle's UNet, its wrapper, or a frozen copy of it.
 
@@ -64,14 +73,12 @@ def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
     equal. Pass the wrapper for the policy only: reference passes belong to the bare module, whose
     forward a DDP reducer does not see. Call after `make_adapter`, which decides on autocast.
     """
-    dtypes = {parameter.dtype for parameter in bundle.unet.parameters()}
-    half = bundle.dtype in (torch.float16, torch.bfloat16)
     return UNetDenoiser(
         net=net,
         family=bundle.family,
         prediction=bundle.prediction,
         schedule=bundle.schedule,
         compute=bundle.dtype,
-        autocast=half and dtypes != {bundle.dtype},
+        autocast=needs_autocast(bundle.unet, bundle.dtype),
         users=user_adapter_of(net),
     )

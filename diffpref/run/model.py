@@ -10,6 +10,7 @@ from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import adapt, base_of_run
 from diffpref.models import Bundle, set_checkpointing
 from diffpref.models.compute import set_channels_last, set_compiled
+from diffpref.models.eight_bit import keep_in_8_bits
 from diffpref.run.choose import settled
 from diffpref.run.fsdp import fsdp_plugin
 
@@ -43,6 +44,8 @@ def load_model(config: RunConfig, accelerator: Accelerator) -> Bundle:
     several = accelerator.num_processes > 1
     device = str(accelerator.device) if several or wanted == "cuda" else wanted
     bundle = base_of_run(config, Place(device=device), attention=config.model.attention)
+    if config.model.storage != "dtype":
+        keep_in_8_bits(bundle.unet, config.model.storage)
     adapt(bundle, config)
     if config.model.channels_last:
         set_channels_last(bundle.unet, True)
