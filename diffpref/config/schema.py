@@ -84,9 +84,9 @@ class ModelConfig(Section):
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="record a pass without gradient (inversion, a reference, samples) once per "
-        "shape and replay it: no launches, which small passes wait for; needs data.buckets: false "
-        "and, like compile_blocks, does nothing on a CPU",
+        description="record a pass without gradient (inversion, a reference) once per shape and "
+        "replay it: no launches, which small passes wait for; needs data.buckets: false and one "
+        "process, and does nothing on a CPU",
     )
 
 

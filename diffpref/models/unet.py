@@ -1,13 +1,16 @@
 """The stock UNet as a Denoiser: casts, extra conditioning, and epsilon from v."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from diffpref.models.bundle import Bundle
 from diffpref.models.family import Family
+from diffpref.models.graphs import Graphs
 from diffpref.models.noising import Prediction
 from diffpref.models.user_adapter import UserAdapter, user_adapter_of
 from diffpref.numerics import widen
@@ -20,7 +23,8 @@ class UNetDenoiser:
     """Predicts epsilon with `net`: the UNet itself or whatever wraps it (DDP, a compiled module).
 
     `compute` is the precision of the forward pass; `autocast` says that some parameters are wider
-    than that. `users` is the adapter inside `net`, if it has one. Implements `Denoiser`.
+    than that. `users` is the adapter inside `net`, if it has one. `graphs` replays passes without
+    gradient. Implements `Denoiser`.
     """
 
     net: nn.Module
@@ -30,6 +34,7 @@ class UNetDenoiser:
     compute: torch.dtype
     autocast: bool
     users: UserAdapter | None = field(default=None, repr=False)
+    graphs: Graphs | None = field(default=None, repr=False)
 
     def __call__(self, x_t: Latents, t: Steps, cond: Conditioning, /) -> Latents:
         """Return epsilon, at least as wide as the forward pass, on the network's device."""
@@ -40,14 +45,15 @@ class UNetDenoiser:
         gate = None if cond.gate is None else cond.gate.to(device)
         autocast = torch.autocast(device.type, self.compute, enabled=self.autocast)
         with autocast, self._told(replace(told, gate=gate)):
-            output = self.net(
-                x_t.to(self.compute),
-                **self.family.inputs(t, told, self.schedule, self.compute),
-                return_dict=False,
-            )[0]
+            inputs = self.family.inputs(t, told, self.schedule, self.compute)
+            x = x_t.to(self.compute)
+            output = self._run(x, {**inputs, "return_dict": False})
         if self.prediction == "epsilon":
             return output
         return self.schedule.epsilon_from_velocity(widen(output), widen(x_t), t)
+
+    def _run(self, x: Latents, inputs: Mapping[str, Any]) -> Latents:
+        return self.net(x, **inputs)[0] if self.graphs is None else self.graphs(self.net, x, inputs)
 
     def _told(self, cond: Conditioning) -> AbstractContextManager[None]:
         if self.users is not None:
@@ -81,4 +87,5 @@ def make_denoiser(net: nn.Module, bundle: Bundle) -> UNetDenoiser:
         compute=bundle.dtype,
         autocast=needs_autocast(bundle.unet, bundle.dtype),
         users=user_adapter_of(net),
+        graphs=bundle.graphs,
     )
