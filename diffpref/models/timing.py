@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from logging import getLogger
@@ -98,7 +99,9 @@ class Bench:
 
         try:
             inputs: Any = (normal(site.queries), normal(site.keys), normal(site.keys))
-            return self.timer(run)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch says at length why a kernel cannot run
+                return self.timer(run)
         except (RuntimeError, ValueError, ImportError, AttributeError) as error:
             # each package has its own way to say that it has no kernel; lack of memory is one too
             log.debug("attention kernel %s at %s: %s", kernel, site, error)
