@@ -3,8 +3,9 @@
     python -m scripts.bench.numerics          # about three minutes on one thread
 
 Full fine-tuning of the bundled model by Diffusion-DPO (and InPO, for its inversion; a LoRA, for its
-base of 8 bits) on the same pairs, noise and t. Writes docs/benchmarks/numerics.{json,md}: how far the losses of each option are
-from those of the run it stands for, and how far precision moves the logit.
+base of 8 bits) on the same pairs, noise and t. Writes docs/benchmarks/numerics.{json,md}: how far
+the losses of each option are from those of the run it stands for, and how far precision moves the
+logit.
 """
 
 import statistics
@@ -221,8 +222,8 @@ def page(found: Mapping[str, Any]) -> str:
         [
             "# Numerics of what saves memory or time",
             "",
-            "Made by `python -m scripts.bench.numerics`. Full fine-tuning of the bundled model (`lora`: "
-            "a LoRA of rank 16, lr 1e-3), "
+            "Made by `python -m scripts.bench.numerics`. Full fine-tuning of the bundled model "
+            "(`lora`: a LoRA of rank 16, lr 1e-3), "
             f"{STEPS} steps of {PAIRS} pairs, AdamW, lr 2e-5, no clipping; same pairs, noise, t. "
             f"{machine['processor']}, {machine['gemm_gflops']} GFLOP/s. Difference of each step's "
             "loss from the run the option stands for; mean with its standard error over steps.",
