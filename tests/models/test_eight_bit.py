@@ -8,13 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 from torch.autograd.graph import saved_tensors_hooks
 
 from diffpref.errors import ConfigError
 from diffpref.models import AdapterConfig, Bundle, make_adapter, make_denoiser, set_checkpointing
 from diffpref.models.checkpointing import Keep
-from diffpref.models.compute import set_compiled
 from diffpref.models.eight_bit import (
     FORMATS,
     EightBit,
@@ -206,20 +204,3 @@ def test_folding_in_and_writing_down_are_refused(fresh: Fresh, tmp_path: Any) ->
 def test_an_unknown_format_is_refused_by_name(fresh: Fresh) -> None:
     with pytest.raises(ConfigError, match="did you mean 'int8'"):
         keep_in_8_bits(fresh("sd15").unet, "int4")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("kind", FORMATS)
-def test_compiled_blocks_on_8_bits_are_captured_whole(fresh: Fresh, kind: str) -> None:
-    bundle = adapted(fresh, kind)
-    plain = gradients(bundle)
-    torch.compiler.reset()
-    counters.clear()
-    set_checkpointing(bundle.unet, True)
-    assert set_compiled(bundle.unet, torch.device("cpu"), backend="aot_eager")
-    for a, b in zip(gradients(bundle), plain, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    assert counters["stats"]["unique_graphs"] > 0
-    assert not counters["graph_break"]
