@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,10 @@ def _attention(packages: dict[str, str | None]) -> dict[str, bool]:
     return {
         "sdpa": True,
         "xformers": packages["xformers"] is not None and cuda,
+        "flash_attn": find_spec("flash_attn") is not None and cuda,
         "sdpa_flash": cuda and torch.backends.cuda.flash_sdp_enabled(),
         "sdpa_memory_efficient": cuda and torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "sdpa_cudnn": cuda and torch.backends.cuda.cudnn_sdp_enabled(),
     }
 
 

@@ -55,8 +55,18 @@ class ModelConfig(Section):
         description="precision the networks compute in; errors are measured in float32 or wider",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
-    attention: Literal["sdpa", "xformers"] = Field(
-        default="sdpa", description="torch's own attention, or the extra xformers"
+    storage: Literal["dtype", "int8", "fp8"] = Field(
+        default="dtype",
+        description="how the frozen weights under a LoRA are kept: in dtype, or in 8 bits with a "
+        "scale per output channel, which halves a bf16 base; computed in dtype, exported as loaded",
+    )
+    attention: Literal[
+        "sdpa", "auto", "flash", "cudnn", "efficient", "math", "xformers", "flash_attn"
+    ] = Field(
+        default="sdpa",
+        description="sdpa lets torch choose; auto times every kernel that is there on the run's "
+        "own shapes once and keeps the fastest with the run, on a CPU it is sdpa; the others are "
+        "one of torch's kernels, or an installed package's",
     )
     gradient_checkpointing: bool | Literal["keep_matmuls", "keep_convs", "auto"] = Field(
         default=False,
@@ -71,6 +81,12 @@ class ModelConfig(Section):
     compile_blocks: bool = Field(
         default=False,
         description="compile transformer and resnet blocks; the first steps take minutes",
+    )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="record a pass without gradient (inversion, a reference) once per shape and "
+        "replay it: no launches, which small passes wait for; needs data.buckets: false and one "
+        "process, and does nothing on a CPU",
     )
 
 

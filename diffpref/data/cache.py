@@ -65,6 +65,11 @@ class Cache:
         """Return original size, crop and target size of a row's images, in pixels."""
         return torch.tensor([self.images.numbers(entry) for entry in row.images])
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the heights and widths images were cut to, in pixels, in order of first sight."""
+        targets = (self.images.numbers(row.images[0])[4:] for row in self.rows)
+        return list(dict.fromkeys((int(height), int(width)) for height, width in targets))
+
     def conditioning(self, prompts: Sequence[str]) -> Conditioning:
         """Return the embeddings of cached prompts, or of "", in float32."""
         names = [prompt_id(prompt) for prompt in prompts]

@@ -1,5 +1,6 @@
 """Stock diffusion models behind our own words: load, encode, denoise, adapt, save."""
 
+from diffpref.models.attention import set_attention
 from diffpref.models.bundle import Bundle
 from diffpref.models.checkpointing import set_checkpointing
 from diffpref.models.embedder import UNetEmbedder, embedder_of
@@ -17,7 +18,6 @@ from diffpref.models.memory import (
     fingerprint,
     freeze,
     frozen_copy,
-    set_attention,
 )
 from diffpref.models.pipeline import merged, merged_encoder, save_pipeline, to_pipeline
 from diffpref.models.unet import UNetDenoiser, make_denoiser

@@ -15,6 +15,7 @@ from diffpref.models import vae as vae_door
 from diffpref.models.cascade.effnet import EffNetEncoder
 from diffpref.models.cascade.stage_b import StageB
 from diffpref.models.family import Family
+from diffpref.models.graphs import Graphs
 from diffpref.models.noising import Prediction
 from diffpref.models.text import TextEncoders
 from diffpref.models.vae import Images
@@ -32,7 +33,8 @@ class Bundle:
     `dtype` is what the UNet computes in; its trainable parameters may be wider. `source` is the
     base as the user wrote it, `revision` the commit a hub id resolved to. `fingerprints` are
     hashes of the weights as loaded, by part: unet, vae, text. Of Stable Cascade, `unet` is stage C,
-    `vae` reads pictures and `stage_b` makes them, if it is there.
+    `vae` reads pictures and `stage_b` makes them, if it is there. `graphs` replays its
+    denoisers' passes without gradient.
     """
 
     family: Family
@@ -47,6 +49,7 @@ class Bundle:
     revision: str | None
     fingerprints: Mapping[str, str]
     stage_b: StageB | None = None
+    graphs: Graphs | None = None
 
     @property
     def device(self) -> torch.device:

@@ -32,7 +32,11 @@ def set_channels_last(net: nn.Module, wanted: bool) -> None:
 def set_compiled(net: nn.Module, device: torch.device, *, backend: str = "inductor") -> bool:
     """Compile the blocks of a UNet in place; names of weights stay.
 
-    Blocks of one kind and shape share a graph; a LoRA switched off is another. Gradient
+    Blocks of one kind and shape share a graph. Passes without gradient have graphs of their own,
+    and so do transformer blocks whose LoRA is switched off; nothing is compiled again when it is
+    switched back. One graph for both, with the LoRA multiplied by 0 or 1, was counted and not
+    built: it saves a graph per kind of transformer block, and only where the policy too is
+    measured without gradient, for the LoRA's arithmetic in every pass of the reference. Gradient
     checkpointing goes around a block, so that compiled code is what is repeated.
 
     Args:

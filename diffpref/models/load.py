@@ -10,13 +10,14 @@ from torch import nn
 
 from diffpref.errors import ConfigError, nearest
 from diffpref.io import BadText, read_json
+from diffpref.models.attention import set_attention
 from diffpref.models.bundle import Bundle
 from diffpref.models.cascade.effnet import FILE as EFFNET
 from diffpref.models.cascade.effnet import EffNetEncoder, load_effnet
 from diffpref.models.components import load_vae
 from diffpref.models.family import Family
 from diffpref.models.hub import locate
-from diffpref.models.memory import fingerprint, freeze, set_attention
+from diffpref.models.memory import fingerprint, freeze
 from diffpref.models.noising import read_schedule
 from diffpref.models.parts import Parts, load_folder
 from diffpref.models.single_file import load_single_file
@@ -55,7 +56,7 @@ def load_bundle(
         vae: another autoencoder: folder, hub id or .safetensors file.
         dtype: precision of the UNet and the text encoders: fp32, bf16, fp16.
         device: where the networks live, such as cpu or cuda:0.
-        attention: sdpa or xformers.
+        attention: a name of `ATTENTIONS`; `auto` is sdpa until its kernels were chosen.
         revision: branch, tag or commit of a hub id; resolved to a commit and recorded.
         config: folder or hub id with the configs of a single-file `base`.
 

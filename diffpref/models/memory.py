@@ -1,6 +1,5 @@
-"""How a network computes: attention, freezing, copies, hashes."""
+"""What is done to a whole network's weights: freezing, copies, casts, hashes."""
 
-import importlib.util
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -8,50 +7,9 @@ from hashlib import blake2b
 from typing import TypeVar
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor2_0
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 from torch import Tensor, nn
 
-from diffpref.errors import ConfigError, nearest
-
-ATTENTIONS = ("sdpa", "xformers")
 Network = TypeVar("Network", bound=nn.Module)
-
-
-def set_attention(unet: UNet2DConditionModel | StableCascadeUNet, kind: str) -> None:
-    """Choose the attention kernel.
-
-    Raises:
-        ConfigError: an unknown kernel, or xformers that is missing or cannot run here.
-    """
-    if kind not in ATTENTIONS:
-        raise ConfigError(
-            f"'{kind}' is not an attention kernel",
-            where="model.attention",
-            hint=nearest(kind, ATTENTIONS),
-        )
-    if isinstance(unet, StableCascadeUNet):
-        if kind != "sdpa":
-            hint = "set model.attention to sdpa"
-            raise ConfigError(f"stage C has no {kind}", where="model.attention", hint=hint)
-        return  # its layers have torch's own kernel from the start
-    if kind == "sdpa":
-        unet.set_attn_processor(AttnProcessor2_0())
-        return
-    if importlib.util.find_spec("xformers") is None:
-        raise ConfigError(
-            "xformers is not installed",
-            where="model.attention",
-            hint="set model.attention to sdpa (as fast), or: pip install 'diffpref[xformers]'",
-        )
-    if unet.device.type != "cuda":
-        raise ConfigError(
-            f"xformers needs an NVIDIA GPU and the model is on {unet.device.type}",
-            where="model.attention",
-            hint="set model.attention to sdpa",
-        )
-    unet.enable_xformers_memory_efficient_attention()
 
 
 def freeze(net: Network) -> Network:

@@ -18,6 +18,7 @@ from peft.tuners.lora import LoraLayer
 from diffpref.errors import ConfigError
 from diffpref.io import replace_folder
 from diffpref.models.bundle import Bundle
+from diffpref.models.eight_bit import refuse_8_bits
 from diffpref.models.family import SD15
 from diffpref.models.lora import has_adapters
 from diffpref.models.memory import cast_weights
@@ -74,8 +75,8 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
         dtype: precision of the files; None keeps each network's own.
 
     Raises:
-        ConfigError: the folder holds something that is not a pipeline, or the UNet has a user
-            adapter, which no pipeline folder has a place for.
+        ConfigError: the folder holds something that is not a pipeline; or the UNet has a user
+            adapter, which no pipeline folder has a place for, or weights of 8 bits.
     """
     if user_adapter_of(bundle.unet) is not None:
         hint = "save it by itself, and load it with pipe.load_ip_adapter"
@@ -86,6 +87,7 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
             where="out",
             hint="choose a new folder, or one that holds a pipeline to replace",
         )
+    refuse_8_bits(bundle.unet, doing="written as a pipeline")
     pipe = assemble(bundle, bundle.sd_vae)
     pipe.register_modules(unet=merged(bundle.sd_unet), **_merged_encoders(bundle))
     if dtype is not None:
@@ -100,9 +102,14 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
 
 
 def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return the UNet with its LoRA folded in: a copy, or itself if it has none."""
+    """Return the UNet with its LoRA folded in: a copy, or itself if it has none.
+
+    Raises:
+        ConfigError: the weights it would be folded into are kept in 8 bits.
+    """
     if not has_adapters(unet):
         return unet
+    refuse_8_bits(unet, doing="folded into")
     copy = deepcopy(unet)
     dtype = copy.conv_in.weight.dtype
     cast_weights(copy, torch.promote_types(dtype, torch.float32))  # fold in, then round once

@@ -15,10 +15,12 @@ from diffpref.io import write_atomic
 from diffpref.models import Bundle
 from diffpref.models.place import at_hand, beside, waiting
 from diffpref.run.assemble import Assembled, assemble, assemble_online
+from diffpref.run.attention import settle_attention
 from diffpref.run.data import cache_of
 from diffpref.run.facts import write_facts
 from diffpref.run.finish import export_kept, kept_checkpoint
 from diffpref.run.first_update import first_update
+from diffpref.run.fit import side_of
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
 from diffpref.run.model import load_model, make_accelerator
 from diffpref.run.rollouts.online import Watched
@@ -107,9 +109,20 @@ def _assembled(
     config: RunConfig, accelerator: Accelerator, bundle: Bundle, folder: Path, watch: Watch
 ) -> Assembled:
     """Build the run on cached data, or on the policy's own samples."""
+    settle = partial(
+        settle_attention,
+        config,
+        bundle,
+        folder=folder,
+        first=accelerator.is_main_process,
+        say=watch.say,
+    )
     if config.rollout is None:
         cache = _cached(config, bundle, accelerator, watch)
+        settle(cache.sizes())
         return assemble(config, accelerator, bundle, cache, watch.remembering)
+    side = side_of(config, bundle.resolution)
+    settle([(side, side)])
     watched = Watched(say=watch.say, progress=watch.sampling or Watched().progress)
     world = accelerator.num_processes
     online = open_online(config, bundle, folder, world=world, watched=watched)

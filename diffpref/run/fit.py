@@ -9,6 +9,7 @@ from diffpref.config.stand_in import stand_in
 from diffpref.errors import ConfigError
 from diffpref.evaluate.runs import adapt
 from diffpref.models.checkpointing import Keep
+from diffpref.models.eight_bit import keep_in_8_bits
 from diffpref.models.shapes import Shapes, shapes_of
 from diffpref.run.fit_changes import Changed, changes_of
 from diffpref.run.memory import Footprint, copies_of, footprint, state_bytes, worked
@@ -70,7 +71,7 @@ def fits(config: RunConfig) -> Iterator[Fit]:
     faithful = True
     for change in changes_of(config):
         before, config = config, _changed(config, change.to)
-        if config.adapter != before.adapter:
+        if (config.adapter, config.model.storage) != (before.adapter, before.model.storage):
             shapes, peaks = _shapes(config), {}
         found = _fit(change.what, config, shapes, peaks)
         faithful = faithful and change.faithful
@@ -94,6 +95,8 @@ def _changed(config: RunConfig, to: Changed) -> RunConfig:
 def _shapes(config: RunConfig) -> Shapes:
     model = config.model
     shapes = shapes_of(model.base, dtype=model.dtype, revision=model.revision)
+    if model.storage != "dtype":
+        keep_in_8_bits(shapes.unet, model.storage)
     adapt(shapes, config)
     return shapes
 

@@ -51,6 +51,12 @@ EIGHT_BITS = Change(
 OFFLOADED = Change(what="... and reference.offload=true", to={"reference": {"offload": True}})
 
 
+STORED = Change(
+    what="... and model.storage=int8", to={"model": {"storage": "int8"}}, faithful=False
+)
+"""Another base, by 8 bits' rounding, so another recipe; under a LoRA only."""
+
+
 NARROW = (
     Change(what="... and adapter.precision=split", to={"adapter": {"precision": "split"}}),
     Change(
@@ -84,6 +90,9 @@ def changes_of(config: RunConfig) -> tuple[Change, ...]:
     own = config.reference.kind in ("frozen", "ema", "moving") and not config.reference.offload
     offloaded = (OFFLOADED,) if own else ()
     smaller = (EIGHT_BITS,) if config.optimizer.name == "adamw" else ()
+    if config.adapter.kind == "lora" and config.model.storage == "dtype":
+        stored = () if config.adapter.dora else (STORED,)
+        return (*CHANGES, ONE_ROW, *offloaded, *smaller, *stored)
     if config.adapter.kind != "full" or config.model.dtype != "bf16" or config.data is None:
         return (*CHANGES, ONE_ROW, *offloaded, *smaller)
     return (*CHANGES, *offloaded, *NARROW, *smaller, ONE_ROW, *EAGER)

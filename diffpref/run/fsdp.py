@@ -16,6 +16,12 @@ from diffpref.train.shards import Shards, shard
 BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 """What is gathered as one unless the launcher says otherwise: most of a UNet, in small pieces."""
 
+UNTRIED = {
+    "compile_blocks": "compiled blocks and shards were not tried together",
+    "cuda_graphs": "a recorded pass reads weights in one place, and shards are gathered anew",
+}
+"""Fields of `model` that shards are not used with, and why."""
+
 PLAIN = "or launch with configs/accelerate/ddp.yaml"
 
 
@@ -145,11 +151,10 @@ def _check(config: RunConfig) -> None:
         what = "shards are kept in float32"
         hint = f"set adapter.precision: fp32, {PLAIN}"
         raise ConfigError(what, where="adapter.precision", hint=hint)
-    if config.model.compile_blocks:
-        what = "compiled blocks and shards were not tried together"
-        raise ConfigError(
-            what, where="model.compile_blocks", hint=f"set model.compile_blocks: false, {PLAIN}"
-        )
+    field = next((name for name in UNTRIED if getattr(config.model, name)), None)
+    if field is not None:
+        hint = f"set model.{field}: false, {PLAIN}"
+        raise ConfigError(UNTRIED[field], where=f"model.{field}", hint=hint)
     if config.reference.offload:
         what = "under FSDP a process holds a share of the reference only"
         hint = "set reference.offload: false"

@@ -10,7 +10,11 @@ from diffpref.draws import RNG_SCHEME
 from diffpref.models import Bundle
 from diffpref.run.folder import versions
 
-LATER = (("adapter", "precision", "fp32"), ("optimizer", "in_backward", False))
+LATER = (
+    ("adapter", "precision", "fp32"),
+    ("optimizer", "in_backward", False),
+    ("model", "storage", "dtype"),
+)
 """Fields that older checkpoints do not have, and what they would say there."""
 
 
@@ -50,6 +54,7 @@ def identity_of(
         "gradient_checkpointing",
         "channels_last",
         "compile_blocks",
+        "cuda_graphs",
     ):
         kept["model"].pop(place)
     found = versions()

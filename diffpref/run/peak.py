@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from diffpref.models.checkpointing import Keep, recomputing
 from diffpref.models.family import Family
 from diffpref.models.live import AsOnCuda, Live
+from diffpref.models.unet import needs_autocast
 from diffpref.models.user_adapter import UserAdapter, user_adapter_of
 from diffpref.schedule import scaled_linear
 from diffpref.types import Conditioning, cast
@@ -60,9 +61,7 @@ def peak_of(model: Trained, cond: Conditioning, work: Worked) -> int:
     for value in weights:
         if value.requires_grad:
             _prepare(value, work)
-    wider = {value.dtype for value in weights} != {model.dtype}
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    cuda = AsOnCuda(model.dtype if half and wider else None)
+    cuda = AsOnCuda(model.dtype if needs_autocast(ghost, model.dtype) else None)
     if work.keep is False:
         ghost.disable_gradient_checkpointing()
     else:

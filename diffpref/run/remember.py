@@ -58,6 +58,8 @@ def shelf_of(config: RunConfig, bundle: Bundle, pairs: CachedPairs) -> Shelf:
         "caption_drop": data.caption_drop,
         "rng_scheme": RNG_SCHEME,
     }
+    if config.model.storage != "dtype":
+        what["storage"] = config.model.storage
     text = json.dumps(what, sort_keys=True)
     name = blake2b(text.encode(), digest_size=8).hexdigest()
     return open_shelf(pairs.cache.root / FOLDER / name, {"what": text})

@@ -15,9 +15,10 @@ class Eager:
     """An optimizer whose steps have been made when the backward pass ends.
 
     Every weight is updated once all of its gradient is there, so that gradients of few weights
-    are held at once. Weights whose gradient is not finite are left, and their averages see a
-    gradient of zero; others of the same pass may have been updated by then. A second backward pass
-    would be a second step.
+    are held at once. From the first gradient that is not finite on, weights of the pass are left as
+    they are, and their averages see a gradient of zero. Weights before it, nearer the network's
+    output, have been updated: none where the loss was not finite, as that reaches every gradient.
+    A second backward pass would be a second step.
 
     Attributes:
         pieces: one for each weight.
@@ -68,9 +69,8 @@ def _hook(piece: Piece, square: Tensor) -> Callable[[Tensor], None]:
     @torch.no_grad()
     def update(weight: Tensor) -> None:
         assert weight.grad is not None
-        size = weight.grad.float().square().sum()
-        square.add_(size)
-        sound = size.isfinite()  # stays on the device: a question per weight would stall it
+        square.add_(weight.grad.float().square().sum())
+        sound = square.isfinite()  # stays on the device: a question per weight would stall it
         weight.grad = torch.where(sound, weight.grad, 0)
         own = [weight, *(value for beside in piece.beside.values() for value in beside.values())]
         changing = [(value, value.clone()) for value in own if value.dim()]

@@ -2,9 +2,10 @@
 
     python -m scripts.bench.numerics          # about three minutes on one thread
 
-Full fine-tuning of the bundled model by Diffusion-DPO (and InPO, for its inversion) on the same
-pairs, noise and t. Writes docs/benchmarks/numerics.{json,md}: how far the losses of each option are
-from those of the run it stands for, and how far precision moves the logit.
+Full fine-tuning of the bundled model by Diffusion-DPO (and InPO, for its inversion; a LoRA, for its
+base of 8 bits) on the same pairs, noise and t. Writes docs/benchmarks/numerics.{json,md}: how far
+the losses of each option are from those of the run it stands for, and how far precision moves the
+logit.
 """
 
 import statistics
@@ -28,7 +29,6 @@ from diffpref.run.data import cache_of
 from diffpref.run.model import load_model, make_accelerator
 from diffpref.train.step import take_step
 from diffpref.trajectories.forward import forward
-from diffpref.types import Nets
 
 OUT = Path("docs/benchmarks")
 STEPS, PAIRS, ROWS = 12, 4, 48
@@ -45,6 +45,8 @@ BASE = (
     f"data.max_rows={ROWS}",
 )
 BF16 = "model.dtype=bf16"
+STORAGES = ("int8", "fp8")
+LORA = ("adapter.kind=lora", "reference.kind=adapters_off", "optimizer.lr=1e-3")
 SLICED = ("data.pairs_per_batch=1", f"loop.micro_batches={PAIRS}")
 
 
@@ -63,6 +65,7 @@ PLAIN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bf16, fp32 weights": ("shapes/dpo", (BF16,)),
     "inpo": ("shapes/inpo", SLICED),
     "adafactor": ("shapes/dpo", ("optimizer.name=adafactor",)),
+    "lora": ("shapes/dpo", LORA),
 }
 """The runs others stand for: preset and changes."""
 
@@ -92,6 +95,15 @@ OPTIONS = (
         for precision in ("split", "kahan", "stochastic")
     ),
     Option(name="bf16, fp32 weights", changes=(BF16,), to="fp32", within=ROUNDED),
+    *(
+        Option(
+            name=f"LoRA on a base of 8 bits, {kind}",
+            changes=(f"model.storage={kind}",),
+            to="lora",
+            within=ROUNDED,
+        )
+        for kind in STORAGES
+    ),
     Option(
         name="adafactor_flat",
         changes=("optimizer.name=adafactor_flat",),
@@ -141,39 +153,61 @@ def logit_noise(root: Path) -> dict[str, float]:
     """Return root mean squares, in logits at beta 5000, of precision's part and of the signal.
 
     The policy is the plain run's after its steps. "both": policy and reference in bfloat16;
-    "cached": a float32 reference, as kept errors are, beside a policy in bfloat16.
+    "cached": a float32 reference, as kept errors are, beside a policy in bfloat16. "lora" is the
+    signal of a LoRA, "int8" and "fp8" what a base of 8 bits under policy and reference puts it off.
     """
     fp32, half = run_of("shapes/dpo", (), root), run_of("shapes/dpo", (BF16,), root)
-    losses_of(fp32)
-    for name, weight in half.learner.parameters.items():
-        weight.data.copy_(fp32.learner.parameters[name].data)
-    source = fp32.source
-    assert isinstance(source, CachedPairs)
-    window = next(iter(source(fp32.learner.nets, 0)))
-    draws = Draws(7, window.positions)
-    t = draws.integers("t", 0, len(fp32.bundle.schedule))
-    point = forward(fp32.bundle.schedule)(fp32.learner.nets, window, t, draws)
-
-    def error(nets: Nets) -> tuple[torch.Tensor, torch.Tensor]:
-        assert nets.reference is not None
-        with torch.no_grad():
-            return latent_loglik(nets.policy, point), latent_loglik(nets.reference, point)
-
-    def logit(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        r = (policy - reference).view(-1, 2)
-        return BETA * (r[:, 0] - r[:, 1])
-
-    (policy, reference), (low, low_reference) = error(fp32.learner.nets), error(half.learner.nets)
+    policy, reference = after_steps(fp32)
+    low, low_reference = as_after(half, fp32)
     exact = logit(policy, reference)
-
-    def size(value: torch.Tensor) -> float:
-        return float(value.square().mean().sqrt())
-
+    lora = run_of("shapes/dpo", LORA, root)
+    on_lora = logit(*after_steps(lora))
+    kept = {
+        kind: as_after(run_of("shapes/dpo", (*LORA, f"model.storage={kind}"), root), lora)
+        for kind in STORAGES
+    }
     return {
         "signal": size(exact),
         "both": size(logit(low, low_reference) - exact),
         "cached": size(logit(low, reference) - exact),
+        "lora": size(on_lora),
+        **{kind: size(logit(*found) - on_lora) for kind, found in kept.items()},
     }
+
+
+def after_steps(run: Assembled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Train a run and return its policy's and its reference's log likelihoods."""
+    losses_of(run)
+    return log_likelihoods(run)
+
+
+def as_after(run: Assembled, trained: Assembled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a run's log likelihoods with what another has learnt."""
+    for name, weight in run.learner.parameters.items():
+        weight.data.copy_(trained.learner.parameters[name].data)
+    return log_likelihoods(run)
+
+
+def log_likelihoods(run: Assembled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return those of one window, whatever the run, at the same noise and t."""
+    source, nets = run.source, run.learner.nets
+    assert isinstance(source, CachedPairs)
+    assert nets.reference is not None
+    window = next(iter(source(nets, 0)))
+    draws = Draws(7, window.positions)
+    t = draws.integers("t", 0, len(run.bundle.schedule))
+    point = forward(run.bundle.schedule)(nets, window, t, draws)
+    with torch.no_grad():
+        return latent_loglik(nets.policy, point), latent_loglik(nets.reference, point)
+
+
+def logit(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    r = (policy - reference).view(-1, 2)
+    return BETA * (r[:, 0] - r[:, 1])
+
+
+def size(value: torch.Tensor) -> float:
+    return float(value.square().mean().sqrt())
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -188,7 +222,8 @@ def page(found: Mapping[str, Any]) -> str:
         [
             "# Numerics of what saves memory or time",
             "",
-            "Made by `python -m scripts.bench.numerics`. Full fine-tuning of the bundled model, "
+            "Made by `python -m scripts.bench.numerics`. Full fine-tuning of the bundled model "
+            "(`lora`: a LoRA of rank 16, lr 1e-3), "
             f"{STEPS} steps of {PAIRS} pairs, AdamW, lr 2e-5, no clipping; same pairs, noise, t. "
             f"{machine['processor']}, {machine['gemm_gflops']} GFLOP/s. Difference of each step's "
             "loss from the run the option stands for; mean with its standard error over steps.",
@@ -200,7 +235,9 @@ def page(found: Mapping[str, Any]) -> str:
             f"Precision in the logit (beta {BETA:g}, root mean square over pairs, after those "
             f"steps): signal {noise['signal']:.3f}; policy and reference in bf16 "
             f"{noise['both']:.3f} off; bf16 policy beside a cached fp32 reference "
-            f"{noise['cached']:.3f} off.",
+            f"{noise['cached']:.3f} off. Under a LoRA (lr 1e-3, signal {noise['lora']:.3f}) a base "
+            f"of 8 bits, the same for policy and reference: int8 {noise['int8']:.3f} off, fp8 "
+            f"{noise['fp8']:.3f} off.",
             "",
         ]
     )

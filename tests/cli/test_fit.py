@@ -46,6 +46,17 @@ def test_a_frozen_reference_weighs_what_trains_unless_it_waits_in_main_memory() 
     assert beside.footprint.weights - waits.footprint.weights == 859_520_964 * 4
 
 
+def test_8_bits_are_offered_under_a_lora_alone() -> None:
+    def offered(*changes: str) -> bool:
+        found = changes_of(load_config(find_config(LORA), changes))
+        return any("model.storage=int8" in change.what for change in found)
+
+    assert offered()
+    assert not offered("model.storage=int8")
+    assert not offered("adapter.dora=true")
+    assert not offered("adapter.kind=full", "reference.kind=frozen")
+
+
 def test_mistakes_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "loop.steps=3"]) == 2
     assert "--fit CONFIG" in capsys.readouterr().err

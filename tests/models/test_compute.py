@@ -1,13 +1,17 @@
 """Layout and compiled blocks: the same numbers, and a way back where there is no compiler."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from peft import LoraConfig
+from torch._dynamo.utils import counters
 
 from diffpref.models.checkpointing import set_checkpointing
 from diffpref.models.compute import BLOCKS, set_channels_last, set_compiled
+from diffpref.models.lora import adapters_off
 from tests.models.test_live import tiny
 
 CPU = torch.device("cpu")
@@ -74,6 +78,47 @@ def test_blocks_are_captured_and_differentiated_without_a_compiler() -> None:
     plain = results(unet)
     assert set_compiled(unet, CPU, backend="aot_eager")
     assert_close(results(unet), plain)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_switching_a_lora_off_compiles_once_and_gives_the_bases_numbers_bit_for_bit() -> None:
+    """Of all graphs the switch has only its own transformer blocks', and only one set of them."""
+    plain = tiny().requires_grad_(False)
+    inputs: dict[str, Any] = {
+        "sample": torch.randn(2, 4, 8, 8),
+        "timestep": torch.tensor([3, 500]),
+        "encoder_hidden_states": torch.randn(2, 7, 32),
+        "return_dict": False,
+    }
+    with torch.no_grad():
+        base = plain(**inputs)[0]
+    unet = plain.train()
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    assert set_compiled(unet, CPU, backend="eager")
+    torch.compiler.reset()
+    counters.clear()
+    graphs: list[int] = []
+
+    def count() -> None:
+        graphs.append(counters["stats"]["unique_graphs"])
+
+    for _ in range(3):
+        with torch.no_grad(), adapters_off(unet):
+            assert torch.equal(unet(**inputs)[0], base)
+        count()
+        torch.autograd.backward(unet(**inputs)[0].sum())
+        count()
+        with torch.no_grad():
+            assert not torch.equal(unet(**inputs)[0], base)
+        count()
+    off, with_gradient, on = graphs[:3]
+    kinds = len([module for module in unet.modules() if type(module).__name__ == BLOCKS[0]])
+    assert off > 0
+    assert with_gradient > off
+    assert 0 < on - with_gradient <= kinds, "only the blocks with a LoRA, not the resnets"
+    assert set(graphs[3:]) == {on}, "nothing is compiled after the first step"
 
 
 def test_without_a_compiler_blocks_run_as_they_are(

@@ -235,6 +235,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"adapter": {"rank": 2}, "reference": {"kind": "adapters_off"}}, {}, "adapter.kind"),
     ({"optimizer": {"name": "adamw8bit"}}, {}, "optimizer.name"),
     ({"reference": {"kind": "ema", "offload": True}}, {}, "reference.offload"),
+    (
+        {"model__cuda_graphs": True, "data__buckets": False},
+        {},
+        "model.cuda_graphs",
+    ),
     ({}, {"FSDP_VERSION": "1"}, "fsdp_version"),
     ({}, {"FSDP_RESHARD_AFTER_FORWARD": "false"}, "fsdp_reshard_after_forward"),
     ({}, {"FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params"),

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 from torch import Tensor, nn
 
 from diffpref.config import RunConfig
+from diffpref.models.checkpointing import Keep, set_checkpointing
+from diffpref.models.eight_bit import keep_in_8_bits
 from diffpref.models.family import SD15
 from diffpref.models.live import Live
 from diffpref.run.memory import Copies, copies_of, footprint, state_bytes
@@ -59,6 +62,29 @@ def test_gradients_that_do_not_wait_or_are_wider_are_counted_as_they_are(how: st
         torch.autograd.backward(out.float().square().mean(dim=(1, 2, 3)).sum())
     numbers = sum(weight.numel() for weight in unet.parameters())
     assert told.gradients == (4 * numbers if wide else 0)
+    assert told.gradients + told.activations == pytest.approx(live.peak - before, rel=0.05)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_weights_of_8_bits_are_counted_as_bytes_and_widened_one_at_a_time(keep: Keep) -> None:
+    plain = sum(value.numel() for value in tiny().parameters())
+    unet, dtype = tiny().requires_grad_(False), torch.float32
+    keep_in_8_bits(unet, "int8")
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v", "conv1"]))
+    cond = Conditioning(text=torch.randn(1, 7, 32))
+    model = Trained(unet=unet, family=SD15, dtype=dtype, rest=())
+    work = Worked(rows=3, latent=(4, 16, 16), keep=keep, accumulates=False)
+    told = footprint(model, cond, work, copies=Copies(), optimizer_bytes=0.0)
+    held = sum(value.numel() * value.element_size() for value in unet.parameters())
+    assert told.weights == held < 1.5 * plain, "a byte each, and the first and last layers wider"
+    set_checkpointing(unet.train(), keep)
+    text = cond.text.expand(3, -1, -1).contiguous()
+    x_t, t = torch.randn(3, 4, 16, 16), torch.zeros(3, dtype=torch.long)
+    live = Live([*unet.parameters()])
+    before = live.now
+    with live:
+        out = unet(x_t, t, encoder_hidden_states=text, return_dict=False)[0]
+        torch.autograd.backward(out.square().mean(dim=(1, 2, 3)).sum())
     assert told.gradients + told.activations == pytest.approx(live.peak - before, rel=0.05)
 
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from diffpref.config import RunConfig
-from diffpref.errors import ConfigError
+from diffpref.errors import CheckpointError, ConfigError
+from diffpref.evaluate.opened import Place
+from diffpref.evaluate.runs import open_run
 from diffpref.models import load_bundle
+from diffpref.models.eight_bit import in_8_bits
 from diffpref.run.choose import settled
 from diffpref.run.execute import execute
 from diffpref.run.fit import OVERHEAD, USABLE, fits
@@ -85,6 +88,25 @@ def test_a_layout_with_channels_last_learns_the_same(make_config: Make, tmp_path
     assert unet.conv_in.weight.is_contiguous()
 
 
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_lora_on_8_bits_trains_resumes_and_is_exported_on_the_base_as_loaded(
+    make_config: Make, tmp_path: Path, kind: str
+) -> None:
+    plain, config = make_config(loop__steps=4), make_config(loop__steps=4, model__storage=kind)
+    execute(plain, tmp_path / "plain")
+    execute(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        execute(config, tmp_path / "cut", watch=kill_at(2))
+    execute(config, tmp_path / "cut", resume="auto")
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert 0 < distance(tmp_path / "whole", tmp_path / "plain") < 0.05
+    opened = open_run(tmp_path / "whole", Place(device="cpu"), 1.0)
+    assert not in_8_bits(opened.bundle.unet)
+    with pytest.raises(CheckpointError, match="storage"):
+        execute(plain.model_copy(), tmp_path / "cut", resume="auto")
+
+
+GATE = {"kind": "gate_off"}
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("adapter.precision", {"adapter__precision": "split"}),
     ("loop.micro_batches", {"optimizer__in_backward": True, "loop__micro_batches": 2}),
@@ -97,6 +119,35 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
             "loop__max_grad_norm": None,
             "model__dtype": "fp16",
         },
+    ),
+    ("model.storage", {"model__storage": "int8", **full()}),
+    (
+        "model.storage",
+        {"model__storage": "fp8", "adapter": {"kind": "user"}, "users": {}, "reference": GATE},
+    ),
+    ("adapter.dora", {"model__storage": "int8", "adapter__dora": True}),
+    ("data.buckets", {"model__cuda_graphs": True}),
+    (
+        "reference.offload",
+        {
+            "model__cuda_graphs": True,
+            "data__buckets": False,
+            "reference": {"kind": "frozen", "offload": True},
+        },
+    ),
+    (
+        "adapter.kind",
+        {
+            "model__cuda_graphs": True,
+            "data__buckets": False,
+            "adapter": {"kind": "user"},
+            "users": {},
+            "reference": GATE,
+        },
+    ),
+    (
+        "model.compile_blocks",
+        {"model__cuda_graphs": True, "data__buckets": False, "model__compile_blocks": True},
     ),
     (
         "model.gradient_checkpointing",

@@ -97,6 +97,21 @@ def test_a_gradient_that_is_not_finite_changes_no_weight() -> None:
     assert not torch.equal(module[0].get_parameter("weight"), before["0.weight"])
 
 
+def test_from_the_first_gradient_that_is_not_finite_on_no_weight_changes() -> None:
+    """A gradient that overflows inside the backward pass, which a finite loss does not show."""
+    module = net()
+    inside: Any = make_updates("adamw", named(module), SETTINGS, in_backward=True)
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    module[2].get_parameter("weight").register_hook(lambda grad: grad * float("inf"))
+    loss = backward(module, 0)
+    assert bool(loss.isfinite())
+    assert not bool(inside.norm().isfinite()), "the step is logged as skipped"
+    changed = {name for name, value in module.named_parameters() if not value.equal(before[name])}
+    assert changed == {"6.weight", "6.bias", "4.weight", "4.bias", "2.bias"} & changed
+    assert {"6.weight", "4.weight"} <= changed, "backward goes from the last layer to the first"
+    assert not {"2.weight", "0.weight", "0.bias"} & changed
+
+
 def test_pieces_of_several_weights_are_refused() -> None:
     module = net()
     pieces = in_pieces(
