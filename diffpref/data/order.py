@@ -5,7 +5,25 @@ from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heapify, heapreplace
 
+from jaxtyping import Int
+from torch import Tensor
+
 from diffpref.draws import permutation
+
+
+def evenly(efforts: Int[Tensor, " b"], ranks: int) -> list[int]:
+    """Return an order in which each of `ranks` gets as much, taking every ranks-th place.
+
+    The largest come first, and every other round is dealt backwards, so that the sums of any two
+    ranks differ by no more than the largest effort and the smallest do. A function of the efforts.
+
+    Args:
+        efforts: work of each place; their number is a multiple of `ranks`.
+        ranks: how many share them.
+    """
+    rounds = efforts.argsort(descending=True, stable=True).view(-1, ranks)
+    rounds[1::2] = rounds[1::2].flip(1)
+    return rounds.flatten().tolist()
 
 
 @dataclass(frozen=True, kw_only=True)

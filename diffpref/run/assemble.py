@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
-from diffpref.data.batches import CachedPairs
+from diffpref.data.batches import CachedPairs, Effort
 from diffpref.data.cache import Cache
 from diffpref.data.personal import Personal
 from diffpref.data.shelf import open_shelf
@@ -82,6 +82,9 @@ def assemble(
     check_rows(config, cache)
     with accelerator.main_process_first():  # the others find the embeddings done
         users = make_users(config, cache, config.seed)
+    kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
+    method = config.method
+    objective = build_objective(method.name, kit, method.settings, config.parts)
     source = windows_of(
         data,
         cache,
@@ -91,10 +94,8 @@ def assemble(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         users=users,
+        effort=None if data.recall else effort_of(objective),
     )
-    kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
-    method = config.method
-    objective = build_objective(method.name, kit, method.settings, config.parts)
     plan = make_plan(config, bundle, data.pairs_per_batch * images_per_prompt(cache))
     if data.recall:
         objective = recalled(
@@ -171,6 +172,11 @@ def _counted(nets: Nets, tally: Tally) -> Nets:
     """Return the networks of a method that samples while it learns, the rows of all counted."""
     reference = None if nets.reference is None else tally.learned(nets.reference)
     return nets._replace(policy=tally.learned(nets.policy), reference=reference)
+
+
+def effort_of(objective: AnyObjective) -> Effort | None:
+    """Return what tells how far each prompt's images are inverted, if the method does that."""
+    return objective.passes if isinstance(objective, PreferenceObjective) else None
 
 
 def check_rows(config: RunConfig, cache: Cache) -> None:

@@ -105,8 +105,10 @@ TAIL = """\
   to hide the exchange behind; a larger batch is another recipe.
 - **Text.** One prompt's embeddings of SDXL are larger than its two latents' means. Where prompts
   are all different, encoding them anew is 0.2 % of the work; `data cache` keeps them all today.
-- **Inversion.** How far InPO and SmPO climb depends on t, so GPUs wait for the one with the
-  largest steps; not counted.
+- **Inversion.** How far InPO and SmPO climb depends on t, and GPUs wait for the busiest. A step's
+  pairs are dealt to GPUs by their t: of 1024 pairs on 64 GPUs the busiest has 1.02 times the mean
+  of predictions instead of 1.29, of 2048 pairs 1.01 instead of 1.21 (max / mean, counted over 20
+  steps). Which pairs, t and noise a step has stays the same.
 """
 
 
