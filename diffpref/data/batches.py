@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -114,23 +113,16 @@ class CachedPairs:
     @property
     def order(self) -> Order:
         """Which rows make up every window, over all processes."""
-        return Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
+        groups = [group.rows for group in self.cache.groups]
+        return Order(groups=groups, seed=self.seed, size=self.prompts_per_step)
 
     def window(self, step: int) -> PreferenceBatch:
         """Return this process's part of the window of one step."""
         return next(islice(self.windows(step), 1))
 
     def groups(self) -> list[list[int]]:
-        """Return the row numbers of every (images per prompt, size) in the order of first sight."""
-        found: dict[tuple[int, ...], list[int]] = {}
-        for number, row in enumerate(self.cache.rows):
-            target = self.cache.images.numbers(row.images[0])[4:]
-            found.setdefault((len(row.images), *target), []).append(number)
-        return list(found.values())
-
-    @cached_property
-    def _weighted(self) -> bool:
-        return any(row.weight != 1 for row in self.cache.rows)
+        """Return the row numbers of every group of the cache."""
+        return [group.rows.tolist() for group in self.cache.groups]
 
     def batch_of(
         self, numbers: Sequence[int], positions: Int[Tensor, " b"], *, drop: bool = True
@@ -151,7 +143,7 @@ class CachedPairs:
             score=torch.tensor([row.scores for row in rows]),
             positions=positions,
             prompts=tuple(row.prompt for row in rows),
-            weight=weights if self._weighted else None,
+            weight=weights if self.cache.weighted else None,
             time_ids=self._time_ids(rows),
             uncond=self.cache.conditioning(("",)).map(lambda x: x.expand(len(rows), *x.shape[1:])),
         )
