@@ -39,6 +39,7 @@ def test_what_is_computed_again_counts_for_the_hardware_only(
     assert again.model_flops == split.model_flops
     assert again.model_flops is not None
     assert again.hardware_flops is not None
+    assert split.hardware_flops is not None
     assert again.model_flops < again.hardware_flops < split.hardware_flops + 1
 
 
