@@ -11,7 +11,6 @@ processes of a machine, and given back when something else needs the room.
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -122,12 +121,10 @@ def measure(root: Path) -> dict[str, float]:
     for _ in islice(windows, WINDOWS):
         pass
     each = (time.perf_counter() - began) / WINDOWS / WINDOW
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start
     return {
         "pairs": len(cache),
         "own_bytes_per_pair": held / len(cache),
         "own_bytes_per_pair_after_reading": (own_memory() - start) / len(cache),
-        "peak_bytes_per_pair": peak / len(cache),
         "seconds_to_first_window": ready,
         "ms_per_pair_read": 1000 * each,
     }
