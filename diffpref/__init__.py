@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from diffpref.evaluate.compare import evaluate_pair
     from diffpref.evaluate.subject import open_model, subject_of
     from diffpref.evaluate.winrate import win_rate
+    from diffpref.export.result import export_model
     from diffpref.methods import METHODS
     from diffpref.models.sample import SampleSettings, sample
     from diffpref.rewards import load_scorer
@@ -26,6 +27,7 @@ _PUBLIC: dict[str, str] = {
     "SampleSettings": "diffpref.models.sample",
     "evaluate_pair": "diffpref.evaluate.compare",
     "execute": "diffpref.run.execute",
+    "export_model": "diffpref.export.result",
     "load_config": "diffpref.config",
     "load_scorer": "diffpref.rewards",
     "load_text_scorer": "diffpref.rewards.text",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "evaluate_pair",
     "execute",
+    "export_model",
     "load_config",
     "load_scorer",
     "load_text_scorer",

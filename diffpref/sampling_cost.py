@@ -10,7 +10,8 @@ from diffpref.schedule import NoiseSchedule
 from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.trajectories.displace import displacement
-from diffpref.trajectories.rollout import branched, walk
+from diffpref.trajectories.rollout import branched
+from diffpref.trajectories.walk import walk
 from diffpref.types import (
     AnyObjective,
     Conditioning,

@@ -22,7 +22,8 @@ from diffpref.losses import PairLoss
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import StepPairs, StepPlan, predict
-from diffpref.trajectories.rollout import Continue, mean_of
+from diffpref.trajectories.rollout import Continue
+from diffpref.trajectories.stepping import mean_of
 from diffpref.types import Denoiser, Loss, Measure, Nets, PerPrompt, Steps
 
 

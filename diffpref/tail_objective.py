@@ -18,7 +18,8 @@ from diffpref.draws import Draws
 from diffpref.errors import ConfigError
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPlan, predict
-from diffpref.trajectories.rollout import mean_of, noise_of, starting, state_at, walk
+from diffpref.trajectories.stepping import mean_of, noise_of, starting, state_at
+from diffpref.trajectories.walk import walk
 from diffpref.types import (
     Denoiser,
     Latents,

@@ -22,7 +22,7 @@ from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.step_objective import needed
 from diffpref.steps import Transitions, predict
-from diffpref.trajectories.rollout import mean_of
+from diffpref.trajectories.stepping import mean_of
 from diffpref.types import Denoiser, Loss, Measure, Nets, PerImage, PerPrompt
 
 

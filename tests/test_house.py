@@ -1,5 +1,6 @@
-"""The house itself: a light command, a plain lock file, clean tracked files, one resolver."""
+"""The house itself: a light command, a plain lock file, clean and small files, one resolver."""
 
+import ast
 import os
 import re
 import shutil
@@ -19,6 +20,21 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "open_clip", "numpy", "rich")
 TEXT = {".py", ".md", ".toml", ".lock", ".sh", ".yaml", ".yml", ".cff", ".json", ".html", ".txt"}
 LARGEST_BYTES = 500_000
+
+LONGEST_FILE, LONGEST_FUNCTION = 200, 40
+LONGER = {
+    "diffpref/losses/pair.py": (231, "the pair losses side by side, one equation each"),
+    "diffpref/methods/nft.py": (222, "one paper with an objective of its own"),
+    "diffpref/rewards/golden.py": (230, "recorded scores: a table"),
+    "diffpref/rewards/heads/scoring.py": (204, "one object and how it answers"),
+    "diffpref/rewards/scorer.py": (240, "one public object; its docstrings are its reference"),
+    "diffpref/run/rollouts/source.py": (210, "one object: a round, from sampling to windows"),
+    "diffpref/step_objective.py": (208, "one objective; its docstrings are the method's page"),
+    "diffpref/tail_objective.py": (206, "one objective; its docstrings are the method's page"),
+    "diffpref/trajectories/inversion.py": (208, "one algorithm in its published variants"),
+    "diffpref/types.py": (386, "the vocabulary: shapes, batches, points and protocols"),
+}
+"""Files of the package above the ceiling, how long each may be, and why one file is clearer."""
 
 
 def tracked() -> list[Path]:
@@ -117,6 +133,38 @@ def test_no_tracked_file_names_this_machine_or_a_registry_host() -> None:
 def test_only_assets_holds_large_files() -> None:
     large = [path for path in tracked() if path.stat().st_size > LARGEST_BYTES]
     assert [path for path in large if path.relative_to(ROOT).parts[0] != "assets"] == []
+
+
+def test_a_file_of_the_package_has_at_most_two_hundred_lines_or_a_reason() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n")
+        for path in sorted((ROOT / "diffpref").rglob("*.py"))
+    }
+    allowed = {name: length for name, (length, _) in LONGER.items()}
+    too_long = {
+        name: length for name, length in lengths.items() if length > allowed.get(name, LONGEST_FILE)
+    }
+    assert too_long == {}
+    needless = [name for name in LONGER if lengths.get(name, 0) <= LONGEST_FILE]
+    assert needless == []
+
+
+def test_a_function_of_the_package_has_at_most_forty_lines() -> None:
+    """Counted from its first statement: signatures and docstrings say, and do nothing."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}"
+        for path in sorted((ROOT / "diffpref").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for length in [_statements(node)]
+        if length > LONGEST_FUNCTION
+    ]
+    assert found == []
+
+
+def _statements(node: ast.FunctionDef) -> int:
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return ((body[-1].end_lineno or 0) - body[0].lineno + 1) if body else 0
 
 
 def test_every_shell_script_parses_and_stops_at_the_first_error() -> None:

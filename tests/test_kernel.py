@@ -12,7 +12,7 @@ from diffpref import kernel
 from diffpref.schedule import NoiseSchedule, scaled_linear
 from diffpref.steps import StepPlan
 from diffpref.strength import StepStrength
-from diffpref.trajectories.rollout import mean_of
+from diffpref.trajectories.stepping import mean_of
 
 LEVELS = tuple((1 + 50 * i, max(0, 50 * i - 49)) for i in range(19, -1, -1))
 """Stable Diffusion's 20 steps: 'leading' spacing, offset 1, the last step to 0."""

@@ -20,7 +20,9 @@ from diffpref.tail_objective import Tail
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
 from diffpref.trajectories.displace import displacement
-from diffpref.trajectories.rollout import Branch, branched, mean_of, walk
+from diffpref.trajectories.rollout import Branch, branched
+from diffpref.trajectories.stepping import mean_of
+from diffpref.trajectories.walk import walk
 from diffpref.types import Conditioning, Latents, Nets, PromptBatch, Steps
 from diffpref.walk_objective import Walking
 from tests.methods import windows

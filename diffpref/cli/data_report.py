@@ -13,7 +13,7 @@ GIGABYTE = 10**9
 
 def write_report(head: Mapping[str, str], report: Mapping[str, Any]) -> None:
     """Write the counts of a `diffpref.data.report.Report`."""
-    least = "" if report["overlong_exact"] else "at least "
+    guessed = "" if report["overlong_exact"] else " by their words alone; --base MODEL counts them"
     counts = [
         ("rows", report["rows"]),
         ("kept", report["kept"]),
@@ -26,7 +26,7 @@ def write_report(head: Mapping[str, str], report: Mapping[str, Any]) -> None:
         ("people", report["users"]),
         ("duplicates", report["duplicates"]),
         ("conflicts", report["conflicts"]),
-        ("captions too long", f"{least}{report['overlong']}"),
+        ("captions too long", f"{report['overlong']}{guessed}"),
         *([("upscaled images", report["upscaled"])] if report["upscaled"] else []),
         *((f"size {size}", count) for size, count in _most(report["buckets"])),
     ]

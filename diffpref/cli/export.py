@@ -1,6 +1,5 @@
 """`diffpref export`: a run's result in the layouts other programs open, with a model card."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,10 +8,8 @@ from diffpref.cli import export_options as options
 from diffpref.cli import sample_options as sampling
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.export_push import push_folder, require_pushable
-from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
-    from diffpref.evaluate.opened import Opened
     from diffpref.export.write import Exported
 
 ABOUT = """Write a run's result for other programs, with a model card.
@@ -60,29 +57,27 @@ def export(
     json: sampling.Json = False,
 ) -> None:
     """Write, read back, describe and on request upload a result."""
-    from diffpref.export.about import about
-    from diffpref.export.folder import require_free
-    from diffpref.export.forms import default_form
-    from diffpref.export.write import export as write
+    from diffpref.export.result import export_model
     from diffpref.export.write import is_file
-    from diffpref.models.load import DTYPES
 
-    require_free(out, force)
-    _check_options(form, weights, checkpoint, profile)
     if push is not None:
         alone = is_file(out, form or "")
         require_pushable(push, alone=alone, profile=profile, include=include_profile)
-    opened = _open(run, weights, checkpoint, device)
-    made = write(
-        opened,
+    made = export_model(
+        run,
         out,
-        form=form or default_form(opened.bundle),
-        facts=about(opened, results=results, licence=licence),
-        dtype=None if dtype is None else DTYPES[dtype],
+        form=form,
+        weights=weights,
+        checkpoint=checkpoint,
+        dtype=dtype,
         profile=profile,
+        results=results,
+        licence=licence,
         check=check,
+        force=force,
+        device=device,
     )
-    told = _told(made, opened)
+    told = _told(made)
     if json:
         write_json(told)
     else:
@@ -91,39 +86,11 @@ def export(
         push_folder(out, push, private=private, yes=yes)
 
 
-def _check_options(form: str | None, weights: str, checkpoint: str, profile: Path | None) -> None:
-    if checkpoint != "newest" and weights == "result":
-        hint = "add --weights ema or --weights last"
-        raise UsageError("the result is no checkpoint", where="--checkpoint", hint=hint)
-    if profile is not None and form not in {None, "user"}:
-        hint = "write --as user, or leave --profile out"
-        raise UsageError("only a user adapter hears a profile", where="--profile", hint=hint)
-
-
-def _open(run: str, weights: str, checkpoint: str, device: str) -> "Opened":
-    from diffpref.config.fits import auto_device
-    from diffpref.evaluate.opened import Place
-    from diffpref.evaluate.runs import CONFIG, open_weights
-    from diffpref.evaluate.subject import open_model
-
-    place = Place(device=auto_device(device), dtype="fp32")  # half precision would round
-    is_run = (Path(run) / CONFIG).is_file()
-    if not is_run and (Path(run).exists() or "+" not in run):
-        hint = "give a run folder, or BASE+LORA such as builtin:base+my.safetensors"
-        raise UsageError("holds nothing that was trained", where=run, hint=hint)
-    if weights == "result":
-        return open_model(run, place=place)
-    if not is_run:
-        hint = "leave --weights out"
-        raise UsageError("only a run has checkpoints", where=f"--weights {weights}", hint=hint)
-    return open_weights(Path(run), place, average=weights == "ema", checkpoint=checkpoint)
-
-
-def _told(made: "Exported", opened: "Opened") -> dict[str, Any]:
+def _told(made: "Exported") -> dict[str, Any]:
     return {
         "out": str(made.out),
         "form": made.form,
-        "what": opened.facts.get("result", "LoRA"),
+        "what": made.what,
         "files": made.files,
         "bytes": sum(made.files.values()),
         "difference": made.difference,

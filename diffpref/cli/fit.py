@@ -19,7 +19,8 @@ def tell_fit(given: str, overrides: list[str], *, json: bool) -> None:
     """
     from diffpref.assets import find_config
     from diffpref.config import load_config
-    from diffpref.run.fit import CARDS, GIB, OVERHEAD, Fit, changes_of, fits
+    from diffpref.run.fit import CARDS, GIB, OVERHEAD, Fit, fits
+    from diffpref.run.fit_changes import changes_of
 
     config = load_config(find_config(given), overrides)
     found: list[Fit] = []

@@ -4,22 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from diffpref import __version__
+from diffpref.cli.generate_grid import GRID, write_grid
 from diffpref.cli.generate_write import Job, refuse_existing, write_images
 from diffpref.cli.personal_options import Asked
+from diffpref.cli.personal_read import profile_scorer_of, read_person, seen_by_vlm
 from diffpref.cli.progress import progress_bar
-from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.evaluate.compare import Subject
     from diffpref.evaluate.opened import Opened
     from diffpref.rewards import LoadedScorer
     from diffpref.users.profile import UserProfile
-    from diffpref.users.vlm.profile import VlmProfile
-
-GRID = "compare.png"
 
 
 def write_personal(
@@ -42,7 +38,7 @@ def write_personal(
     """
     from diffpref.evaluate.personal import knows_users, personal_subject
 
-    seen = _seen_by_vlm(asked)
+    seen = seen_by_vlm(asked)
     if seen is not None:
         exporter, model = job.exporter(), opened()
         subject = personal_subject(model, job.settings, seen, asked.strength)
@@ -72,56 +68,6 @@ def write_personal(
         size=job.at_once(model),
     )
     return list(found)
-
-
-def _seen_by_vlm(asked: Asked) -> "VlmProfile | None":
-    """Read a profile of encoder vlm; None if it is one of another encoder.
-
-    Raises:
-        UsageError: it should choose among images, which it cannot.
-        DataError: damaged.
-    """
-    from diffpref.users.vlm.profile import load_vlm_profile
-
-    found = load_vlm_profile(asked.profile)
-    if found is None:
-        return None
-    for name, wanted in {"--rerank": asked.rerank, "--compare": asked.compare}.items():
-        if wanted:
-            what = "a profile of encoder vlm judges no images and has no population"
-            hint = f"leave {name} out, or fit the votes with --encoder bt"
-            raise UsageError(what, where=name, hint=hint)
-    typer.echo(f"note: {asked.profile.name}: {found.verdict}", err=True)
-    return found
-
-
-def read_person(asked: Asked, near: Path | None) -> "UserProfile":
-    """Read the profile and say plainly what it is worth, if that is little.
-
-    Raises:
-        DataError: damaged, or of another population.
-        UsageError: its population is not found.
-    """
-    from diffpref.evaluate.personal import read_profile
-
-    found = read_profile(asked.profile, asked.prior, near=near)
-    if not found.verdict.startswith("better"):
-        typer.echo(f"note: {asked.profile.name}: {found.verdict}", err=True)
-    return found
-
-
-def embedder_for(asked: Asked, profile: "UserProfile") -> "LoadedScorer":
-    """Load the scorer a profile reads."""
-    from diffpref.cli.profile_options import embedder_of
-
-    return embedder_of(profile.prior, asked.weights_dir, asked.device)
-
-
-def profile_scorer_of(asked: Asked, profile: "UserProfile") -> "LoadedScorer":
-    """Return the profile as a scorer."""
-    from diffpref.users.reward import profile_scorer
-
-    return profile_scorer(profile, embedder_for(asked, profile))
 
 
 def reranked_paths(prompts: int, keep: int, out: Path) -> list[list[Path]]:
@@ -171,55 +117,3 @@ def write_best(
                     "seed": each.seed,
                     "reward": each.reward,
                 }
-
-
-def write_grid(job: Job, opened: "Opened", asked: Asked, mine: "UserProfile") -> dict[str, object]:
-    """Write base, population, mine and somebody else's images as one picture."""
-    from diffpref.evaluate.grid import grid
-    from diffpref.evaluate.personal import read_profile
-    from diffpref.evaluate.side_by_side import COLUMNS, columns_of, draw_columns, facts_of_columns
-    from diffpref.evaluate.subject import sampling
-    from diffpref.io import png_bytes, write_atomic
-    from diffpref.users.somebody import somebody
-
-    seed, n = job.seeds[0], len(job.seeds)
-    if "init_lora" in opened.facts:
-        typer.echo("note: the column base has the LoRA this run started from", err=True)
-    other = somebody(mine, seed)
-    if asked.other is not None:
-        other = read_profile(asked.other, asked.prior)
-    columns = columns_of(
-        opened,
-        job.settings,
-        mine=mine,
-        other=other,
-        strength=asked.strength,
-        rerank=asked.rerank is not None,
-    )
-    embedder = None if asked.rerank is None else embedder_for(asked, mine)
-    with progress_bar("comparing", "images") as tell:
-        images = draw_columns(
-            opened,
-            job.settings,
-            columns,
-            job.prompts,
-            seed=seed,
-            n=n,
-            pool=asked.rerank or n,
-            embedder=embedder,
-            on_progress=tell,
-        )
-    facts = {
-        "prompts": "; ".join(job.prompts),
-        "seed": str(seed),
-        **opened.facts,
-        **sampling(opened.bundle, job.settings),
-        **facts_of_columns(opened, mine, other, asked.strength, asked.rerank),
-        "somebody": f"drawn, seed {seed}" if asked.other is None else "given",
-        "diffpref": __version__,
-    }
-    sheet = grid(images, names=COLUMNS, prompts=job.prompts, seeds=job.seeds)
-    path = job.out / GRID
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, png_bytes(sheet, facts))
-    return {"file": str(path), "columns": list(COLUMNS), "prompts": job.prompts, "seed": seed}

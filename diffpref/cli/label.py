@@ -66,7 +66,6 @@ def pairs(
     from diffpref.config.fits import auto_device
     from diffpref.data.choose import Rule
 
-    settings = sampling.settings_of(guidance, steps, sampler)
     model = None
     if from_model is not None:
         model = FromModel(
@@ -77,7 +76,7 @@ def pairs(
             seed=seed,
             device=device,
             dtype=model_dtype,
-            settings=settings,
+            settings=sampling.settings_of(guidance, steps, sampler),
         )
     origin = Origin(
         source=source, format=format, split=split, prompts_from=prompts_from, model=model
@@ -95,13 +94,11 @@ def pairs(
     )
     records, facts = origin.records(out)
     how = Scoring(scorers=scorers, out=out, batch=batch, dtype=dtype)
-    found = (
-        how.table(records)
-        if kind == "table"
-        else how.rows(
-            records, Rule(make=kind, margin=margin, agree=agree, users=as_users), facts=facts
-        )
-    )
+    if kind == "table":
+        found = how.table(records)
+    else:
+        rule = Rule(make=kind, margin=margin, agree=agree, users=as_users)
+        found = how.rows(records, rule, facts=facts)
     if json:
         write_json(found.plain())
     else:

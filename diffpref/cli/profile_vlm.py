@@ -35,8 +35,8 @@ class FromVlm:
         """
         from diffpref.config.fits import auto_device
         from diffpref.users.vlm.files import load_encoder_file
+        from diffpref.users.vlm.open import load_reader
         from diffpref.users.vlm.profile import fit_vlm_profile, save_vlm_profile
-        from diffpref.users.vlm.reader import load_reader
         from diffpref.users.vlm.reading import Reading
         from diffpref.users.vlm.states import States
         from diffpref.users.vlm.votes import read_choices

@@ -1,5 +1,6 @@
 """`diffpref quickstart`: the main job on the bundled model, from pairs to an honest report."""
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffpref.cli.app import verb_app, write_columns, write_json
+from diffpref.cli.app import verb_app
 from diffpref.cli.progress import progress_bars
 from diffpref.cli.quickstart_personal import Adapter, Personal, personal_quickstart
+from diffpref.cli.quickstart_report import rate_of, tell_all, write_picture
 from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ COUNT = 256
 
 SEED = 0
 STEPS = 20
-SHOWN, ZOOM = 12, 3
-"""Images of the picture, and how much larger than life they are."""
-
 SCORERS = ("world-oracle", "world-fidelity", "world-reward")
 
 Out = Annotated[
@@ -58,17 +57,27 @@ def quickstart(
         raise UsageError("is for --personal", where="--adapter", hint=hint)
     import torch
 
-    from diffpref.assets import find_config
-    from diffpref.cli.machine import cores, gemm_gflops, memory_gib, processor
-    from diffpref.config import dump_config, load_config
-    from diffpref.evaluate.report import write_report
-    from diffpref.io import write_json as save_json
-    from diffpref.run.folder import versions
-    from diffpref.train.log import read_metrics
+    from diffpref.cli.machine import cores
 
-    torch.set_num_threads(min(2, cores()))
+    if "OMP_NUM_THREADS" not in os.environ:  # who set it meant it
+        torch.set_num_threads(min(2, cores()))
     began = time.monotonic()
-    machine = {
+    machine = _machine()
+    out = out or Path("runs/quickstart-personal" if personal else "runs/quickstart")
+    _set_aside(out)
+    if personal:
+        personal_quickstart(out, adapter, json, machine)
+    else:
+        _align(out, machine, began, json)
+
+
+def _machine() -> dict[str, object]:
+    """Say what the numbers were measured on."""
+    import torch
+
+    from diffpref.cli.machine import gemm_gflops, memory_gib, processor
+
+    return {
         "gemm_gflops": round(gemm_gflops(), 1),
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -76,11 +85,17 @@ def quickstart(
         "device": "cpu",
         "dtype": "fp32",
     }
-    out = out or Path("runs/quickstart-personal" if personal else "runs/quickstart")
-    _set_aside(out)
-    if personal:
-        personal_quickstart(out, adapter, json, machine)
-        return
+
+
+def _align(out: Path, machine: dict[str, object], began: float, json: bool) -> None:
+    """Train, compare, and write what was found."""
+    from diffpref.assets import find_config
+    from diffpref.config import dump_config, load_config
+    from diffpref.evaluate.report import write_report
+    from diffpref.io import write_json as save_json
+    from diffpref.run.folder import versions
+    from diffpref.train.log import read_metrics
+
     config = load_config(find_config(PRESET), [f"data.cache={out / 'cache'}"])
     with progress_bars() as bar:
         trained = time.monotonic()
@@ -89,8 +104,8 @@ def quickstart(
         comparison = _compare(out, bar("sampling", "images"))
         ended = time.monotonic()
     summary = {
-        "oracle": _rate(comparison, "world-oracle"),
-        "reward": _rate(comparison, "world-reward"),
+        "oracle": rate_of(comparison, "world-oracle"),
+        "reward": rate_of(comparison, "world-reward"),
         "fidelity": dict(zip(("aligned", "base"), comparison.means("world-fidelity"), strict=True)),
         "seconds": {
             "train": round(measured - trained, 1),
@@ -101,7 +116,7 @@ def quickstart(
         "machine": machine,
     }
     (out / "scores.csv").write_text(comparison.csv(), encoding="utf-8")
-    _picture(out / "samples.png", comparison)
+    write_picture(out / "samples.png", comparison)
     write_report(
         out / "report.html",
         comparison,
@@ -113,7 +128,7 @@ def quickstart(
         "base on held-out prompts, same seeds.",
     )
     save_json(out / "summary.json", summary)
-    _tell(summary, comparison, out, json)
+    tell_all(summary, comparison, out, json)
 
 
 def _set_aside(out: Path) -> None:
@@ -150,51 +165,3 @@ def _compare(out: Path, tell: Any) -> "Comparison":
         scorers=[load_scorer(name) for name in SCORERS],
         on_progress=tell,
     )
-
-
-def _picture(path: Path, comparison: "Comparison") -> None:
-    """Write the first prompts' images, not chosen: the base above, the aligned model below."""
-    import torch
-    from PIL import Image
-
-    from diffpref.io import png_bytes, write_atomic
-
-    aligned, base = comparison.images[:, :SHOWN, 0]
-    rows = [torch.cat(list(images), dim=2) for images in (base, aligned)]
-    image = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
-    larger = image.resize((ZOOM * image.width, ZOOM * image.height), Image.Resampling.NEAREST)
-    prompts = "; ".join(comparison.prompts[:SHOWN])
-    write_atomic(path, png_bytes(larger, {"rows": "base, aligned", "prompts": prompts}))
-
-
-def _rate(comparison: "Comparison", scorer: str) -> dict[str, float]:
-    found = comparison.rates[scorer]
-    return {"win_rate": found.rate, "low": found.low, "high": found.high, "n": found.n}
-
-
-def _tell(summary: dict[str, Any], comparison: "Comparison", out: Path, json: bool) -> None:
-    if json:
-        write_json(summary)
-        return
-    rows = [("judge", "win", "tie", "loss", "win rate", "95 % interval", "n", "base -> aligned")]
-    for name, found in comparison.rates.items():
-        aligned, base = comparison.means(name)
-        rows.append(
-            (
-                name,
-                f"{found.win:.3f}",
-                f"{found.tie:.3f}",
-                f"{found.loss:.3f}",
-                f"{found.rate:.3f}",
-                f"{found.low:.3f} to {found.high:.3f}",
-                str(found.n),
-                f"{base:.3f} -> {aligned:.3f}",
-            )
-        )
-    write_columns(rows)
-    seconds = summary["seconds"]
-    typer.echo(
-        f"trained in {seconds['train']:.0f} s, evaluated in {seconds['evaluate']:.0f} s "
-        f"at {summary['machine']['gemm_gflops']:.0f} GFLOP/s"
-    )
-    typer.echo(f"report: {out / 'report.html'}")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpref.evaluate.compare import Subject
+    from diffpref.evaluate.opened import Opened
     from diffpref.evaluate.pool import Pool
+    from diffpref.models.sample import SampleSettings
     from diffpref.rewards import LoadedScorer
     from diffpref.users.profile import UserProfile
     from diffpref.world.people import Person
@@ -65,21 +67,13 @@ def personal_quickstart(out: Path, adapter: Path | None, json: bool, machine: An
         rows, chosen = _chosen(pool, judge, profile, other)
         told: list[Row] = []
         if adapted is not None:
-            people = _people(profile, other)
-            made = {
-                name: draw_pool(personal_subject(adapted, how, each), prompts, seed=SEED).pixels
-                for name, each in people.items()
-            }
-            told = _told(judge, pool, {name: each[:, 0] for name, each in made.items()})
+            told = _told(judge, pool, _made(adapted, how, _people(profile, other), prompts))
     summary = {
-        "person": {"name": person.name, "votes": PAIRS, "seen_before": False},
-        "profile": {**profile.summary(), "sha256": profile.sha256},
+        **_facts(person, profile),
         "profile_bytes": (out / "me.profile").stat().st_size,
         "reranked": {row.name: row.plain() for row in rows},
         "adapter": {"given": adapter is not None, "rows": {row.name: row.plain() for row in told}},
         "note": "" if told else NO_ADAPTER,
-        "tried": TRIED,
-        "judge": "the simulated person's exact utility, which nothing was fitted to",
         "seconds": {
             "profile": round(voted - began, 1),
             "total": round(time.monotonic() - began, 1),
@@ -89,6 +83,31 @@ def personal_quickstart(out: Path, adapter: Path | None, json: bool, machine: An
     result = Result(summary=summary, rows=[*rows, *told], chosen=chosen)
     write_result(out, result, pool, judge)
     tell_result(out, result, json)
+
+
+def _facts(person: "Person", profile: "UserProfile") -> dict[str, object]:
+    return {
+        "person": {"name": person.name, "votes": PAIRS, "seen_before": False},
+        "profile": {**profile.summary(), "sha256": profile.sha256},
+        "tried": TRIED,
+        "judge": "the simulated person's exact utility, which nothing was fitted to",
+    }
+
+
+def _made(
+    adapted: "Opened",
+    how: "SampleSettings",
+    people: "Mapping[str, UserProfile]",
+    prompts: list[str],
+) -> "dict[str, Tensor]":
+    """Return what the adapter makes for each person, one image a prompt."""
+    from diffpref.evaluate.personal import personal_subject
+    from diffpref.evaluate.pool import draw_pool
+
+    return {
+        name: draw_pool(personal_subject(adapted, how, each), prompts, seed=SEED).pixels[:, 0]
+        for name, each in people.items()
+    }
 
 
 def _met(person: "Person", base: "Subject", out: Path, tell: Any) -> "UserProfile":

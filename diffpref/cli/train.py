@@ -11,7 +11,7 @@ from diffpref.errors import UsageError
 
 if TYPE_CHECKING:
     from diffpref.config import RunConfig
-    from diffpref.run.execute import Watch
+    from diffpref.run.watch import Watch
 
 ABOUT = """Train a model on preferences.
 
@@ -107,8 +107,8 @@ def train(
 
 def watching(config: "RunConfig", bar: Bars) -> "Watch":
     """Return a watch that shows the header, then bars for caching and training, on stderr."""
-    from diffpref.run.execute import Watch
     from diffpref.run.header import header
+    from diffpref.run.watch import Watch
 
     def say(sentence: str) -> None:
         typer.echo(sentence, err=True)

@@ -51,6 +51,12 @@ noise level; an online run takes them as reward.scorer: noisy:OUT.
 
 app = verb_app(ABOUT)
 
+FEATURELESS = {
+    "bt-prior": "leave it out: a population reads the embedder alone",
+    "ensemble": "name the scorers with --scorer",
+}
+"""Heads that read no further features, and what to do instead."""
+
 Show = Callable[[dict[str, Any], Path], None]
 
 
@@ -89,29 +95,10 @@ def train_reward(
     """Train, measure and save a head."""
     from diffpref.config.fits import auto_device
     from diffpref.rewards.heads.settings import FitSettings
-    from diffpref.run.train_reward import SUMMARY, RewardJob
+    from diffpref.run.train_reward import RewardJob
 
-    if (out / SUMMARY).exists() and not force:
-        hint = "add --force, or name another folder"
-        raise UsageError("holds a head already", where=str(out), hint=hint)
+    _refuse(out, head, features, force=force)
     place = auto_device(device)
-    if head == "bt-prior":
-        if features:
-            hint = "leave it out: a population reads the embedder alone"
-            raise UsageError("bt-prior takes no features", where="--features", hint=hint)
-        from diffpref.cli.train_prior import learn
-
-        learn(source, out, embedder, place, cache=cache, format=format, rows=rows, json=json)
-        return
-    if head == "ensemble":
-        if features:
-            hint = "name the scorers with --scorer"
-            raise UsageError("an ensemble takes no features", where="--features", hint=hint)
-        from diffpref.run.calibrate import EnsembleJob
-
-        asked = EnsembleJob(source=source, out=out, by=split, format=format, rows=rows, batch=batch)
-        _tell(_calibrate(asked, words(scorer, ()), place), out, json)
-        return
     fit = FitSettings(
         groups=groups,
         width=width,
@@ -123,24 +110,37 @@ def train_reward(
         smoothing=label_smoothing,
         seed=seed,
     )
-    common: dict[str, Any] = {
-        "source": source,
-        "out": out,
-        "cache": cache,
-        "format": format,
-        "rows": rows,
-    }
-    if head in {"latent", "step-aware"}:
+    common: dict[str, Any] = {"source": source, "out": out, "format": format, "rows": rows}
+    if head == "bt-prior":
+        from diffpref.cli.train_prior import learn
+
+        learn(source, out, embedder, place, cache=cache, format=format, rows=rows, json=json)
+    elif head == "ensemble":
+        from diffpref.run.calibrate import EnsembleJob
+
+        asked = EnsembleJob(by=split, batch=batch, **common)
+        _tell(_calibrate(asked, words(scorer, ()), place), out, json)
+    elif head in {"latent", "step-aware"}:
         from diffpref.cli.noisy_reward import show_noisy, train_noisy_head
         from diffpref.run.noisy.job import NoisyJob
 
-        noisy = NoisyJob(
-            kind=head, draws=draws, hidden=hidden, noise=noise, batch=batch, fit=fit, **common
-        )
+        common |= {"draws": draws, "hidden": hidden, "noise": noise}
+        noisy = NoisyJob(kind=head, batch=batch, fit=fit, cache=cache, **common)
         _tell(train_noisy_head(noisy, embedder, place, base=base, vae=vae), out, json, show_noisy)
-        return
-    job = RewardJob(head=head, by=split, batch=batch, fit=fit, **common)
-    _tell(_train(job, embedder, words(features), place), out, json)
+    else:
+        job = RewardJob(head=head, by=split, batch=batch, fit=fit, cache=cache, **common)
+        _tell(_train(job, embedder, words(features), place), out, json)
+
+
+def _refuse(out: Path, head: str, features: list[str] | None, *, force: bool) -> None:
+    """Refuse to write over a head, and features where none are read."""
+    from diffpref.run.train_reward import SUMMARY
+
+    if (out / SUMMARY).exists() and not force:
+        hint = "add --force, or name another folder"
+        raise UsageError("holds a head already", where=str(out), hint=hint)
+    if features and head in FEATURELESS:
+        raise UsageError(f"{head} takes no features", where="--features", hint=FEATURELESS[head])
 
 
 def _train(job: "RewardJob", embedder: str, features: list[str], device: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from diffpref.data.batches import CachedPairs
 from diffpref.data.cache import Cache
 from diffpref.draws import Draws
 from diffpref.errors import DataError
+from diffpref.health import health
 from diffpref.likelihoods.latent import latent_loglik
-from diffpref.objective import health
 from diffpref.schedule import NoiseSchedule
 from diffpref.types import Nets, Noised, PreferenceBatch
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from diffpref.errors import UsageError
-from diffpref.io import BadText, read_json, write_json
+from diffpref.io import BadText, read_json, replace_folder, write_json
 
 MANIFEST = "diffpref_export.json"
 FORMAT = "diffpref-export/1"
@@ -92,13 +92,4 @@ def put(partial: Path, out: Path) -> None:
     if partial.is_file():
         os.replace(partial, out)
     else:
-        _replace(partial, out)
-
-
-def _replace(partial: Path, out: Path) -> None:
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        os.replace(out, old)
-    os.replace(partial, out)
-    shutil.rmtree(old, ignore_errors=True)
+        replace_folder(partial, out)

@@ -24,7 +24,7 @@ HALF = 5e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written.
+    """What was written: where, in which form, what of the run, its files' sizes in bytes.
 
     `difference` is the largest of the network's answer, read back, as a share of its largest
     number; None if it was not read back.
@@ -32,6 +32,7 @@ class Exported:
 
     out: Path
     form: str
+    what: str
     files: dict[str, int]
     difference: float | None
 
@@ -72,6 +73,7 @@ def export(
     alone = is_file(out, form)
     asked = Asked(name=out.stem if alone else out.name, dtype=dtype, licence=facts.licence)
     kind, file = FORMS[form], FORMS[form].file(asked)
+    what = opened.facts.get("result", "LoRA")
     before = probe(opened.bundle) if check else None
     with disk_errors(out.parent, 0), beside(out) as stage:
         kind.write(stage, opened, asked)
@@ -81,16 +83,15 @@ def export(
             _require_same(difference, kind, form, dtype)
         if alone:
             put(stage / file, out)
-            return Exported(
-                out=out, form=form, files={file: out.stat().st_size}, difference=difference
-            )
+            files = {file: out.stat().st_size}
+            return Exported(out=out, form=form, what=what, files=files, difference=difference)
         if profile is not None:
             shutil.copyfile(profile, stage / PROFILE)
         text = card(facts, form, name=asked.name, file=file, note=_note(difference))
         write_atomic(stage / README, text)
         files = write_manifest(stage, form)
         put(stage, out)
-    return Exported(out=out, form=form, files=files, difference=difference)
+    return Exported(out=out, form=form, what=what, files=files, difference=difference)
 
 
 def is_file(out: Path, form: str) -> bool:

@@ -1,6 +1,6 @@
 """The doors: everything that enters from outside or must survive on disk passes here."""
 
-from diffpref.io.atomic import save_tensors, write_atomic, write_json
+from diffpref.io.atomic import replace_folder, save_tensors, write_atomic, write_json
 from diffpref.io.codes import (
     BadImage,
     BadLine,
@@ -38,6 +38,7 @@ __all__ = [
     "png_text",
     "read_json",
     "read_jsonl",
+    "replace_folder",
     "rgb_image",
     "safe_load_weights",
     "safe_path",

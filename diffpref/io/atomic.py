@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from shutil import disk_usage
+from shutil import disk_usage, rmtree
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffpref.errors import DiskError
@@ -32,6 +32,16 @@ def write_atomic(path: Path | str, data: bytes | str, *, fs: Fs | None = None) -
     """
     payload = data.encode("utf-8") if isinstance(data, str) else data
     _replace(Path(path), lambda: [payload], len(payload), fs or RealFs())
+
+
+def replace_folder(partial: Path, folder: Path) -> None:
+    """Let a finished folder beside it take a folder's place; the older one goes last."""
+    old = folder.with_name(f".{folder.name}.old")
+    rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: object, *, fs: Fs | None = None) -> None:

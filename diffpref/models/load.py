@@ -13,11 +13,12 @@ from diffpref.io import BadText, read_json
 from diffpref.models.bundle import Bundle
 from diffpref.models.cascade.effnet import FILE as EFFNET
 from diffpref.models.cascade.effnet import EffNetEncoder, load_effnet
+from diffpref.models.components import load_vae
 from diffpref.models.family import Family
 from diffpref.models.hub import locate
 from diffpref.models.memory import fingerprint, freeze, set_attention
 from diffpref.models.noising import read_schedule
-from diffpref.models.parts import Parts, load_folder, load_vae
+from diffpref.models.parts import Parts, load_folder
 from diffpref.models.single_file import load_single_file
 from diffpref.models.vae import check_vae
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from diffpref.errors import ConfigError
 from diffpref.io import save_tensors
 from diffpref.models.bundle import Bundle
+from diffpref.models.components import tensor_names
 from diffpref.models.hub import PICKLES, locate, refuse_pickle
 from diffpref.models.kohya import without_alphas
 from diffpref.models.kohya_names import in_text_model
 from diffpref.models.lora import has_adapters
 from diffpref.models.lora_layers import LayerLora, cast, lora_layers, lora_settings, networks
 from diffpref.models.memory import freeze
-from diffpref.models.parts import tensor_names
 from diffpref.models.pipeline import assemble
 from diffpref.models.quiet import quiet
 

@@ -1,7 +1,6 @@
 """Our bundle as a stock pipeline, in memory and on disk."""
 
 import json
-import os
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +16,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from peft.tuners.lora import LoraLayer
 
 from diffpref.errors import ConfigError
+from diffpref.io import replace_folder
 from diffpref.models.bundle import Bundle
 from diffpref.models.family import SD15
 from diffpref.models.lora import has_adapters
@@ -96,7 +96,7 @@ def save_pipeline(folder: Path, bundle: Bundle, *, dtype: torch.dtype | None = N
         pipe.save_pretrained(str(partial), safe_serialization=True)
     for config in partial.rglob("*.json"):
         _scrub(config)
-    _replace(partial, folder)
+    replace_folder(partial, folder)
 
 
 def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -153,12 +153,3 @@ def _scrub(config: Path) -> None:
     told = json.loads(config.read_bytes())
     if isinstance(told, dict) and told.pop("_name_or_path", None) is not None:
         config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,11 +1,9 @@
 """Images from a model: the stock pipeline on noise that is a function of (seed, position)."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,17 +13,15 @@ from diffpref.draws import Draws
 from diffpref.errors import UsageError
 from diffpref.models.bundle import Bundle
 from diffpref.models.cascade import sample as cascade
+from diffpref.models.denoise import denoise
 from diffpref.models.pipeline import StockPipeline, assemble
-from diffpref.models.quiet import quiet
 from diffpref.models.sample_settings import (
-    SAMPLERS,
     SampleSettings,
     check_settings,
     guidance_of,
     image_size,
     images_at_once,
 )
-from diffpref.models.unet import make_denoiser
 from diffpref.models.user_adapter import user_adapter_of
 from diffpref.models.vae import Images
 from diffpref.types import Latents
@@ -125,7 +121,7 @@ def _maker(bundle: Bundle, settings: SampleSettings) -> Callable[[Part], Images]
 def _by_pipeline(
     bundle: Bundle, pipe: StockPipeline, settings: SampleSettings, part: Part
 ) -> Images:
-    latents = _denoise(
+    latents = denoise(
         bundle, pipe, part.prompts, part.noise, settings=settings, tell=part.tell, told=part.told
     )
     with torch.no_grad():
@@ -171,51 +167,6 @@ def starting_noise(
         for row, seed in enumerate(seeds)
     ]
     return torch.cat(rows)
-
-
-def _denoise(
-    bundle: Bundle,
-    pipe: StockPipeline,
-    prompts: Sequence[str],
-    noise: Latents,
-    *,
-    settings: SampleSettings,
-    tell: Callable[[int], None],
-    told: AbstractContextManager[None],
-) -> Latents:
-    """Run the stock pipeline from given noise to clean latents."""
-    height, width = noise.shape[2] * bundle.vae_factor, noise.shape[3] * bundle.vae_factor
-    denoiser = make_denoiser(bundle.unet, bundle)
-
-    def after(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-        del pipe, t
-        tell(step + 1)
-        return values
-
-    autocast = torch.autocast(bundle.device.type, bundle.dtype, enabled=denoiser.autocast)
-    with _stock(), autocast, torch.no_grad(), told:
-        # A scheduler keeps state between steps: every batch gets a new one.
-        pipe.scheduler = SAMPLERS[settings.sampler].from_config(bundle.scheduler.config)
-        output: Any = pipe(
-            prompt=list(prompts),
-            negative_prompt=[settings.negative] * len(prompts) if settings.negative else None,
-            latents=noise.to(bundle.device, bundle.dtype),
-            guidance_scale=guidance_of(bundle, settings),
-            num_inference_steps=settings.steps,
-            height=height,
-            width=width,
-            output_type="latent",
-            callback_on_step_end=after,  # pyright: ignore[reportArgumentType]  (untyped there)
-        )
-    return output.images
-
-
-@contextmanager
-def _stock() -> Iterator[None]:
-    with quiet(), warnings.catch_warnings():
-        # Euler's stock scheduler turns tensors into arrays in a way numpy 2 warns about.
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        yield
 
 
 def _teller(

@@ -9,10 +9,11 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from diffpref.errors import ConfigError
+from diffpref.models.components import load_scheduler, load_text, tensor_names
 from diffpref.models.family import SD15, SDXL, Family
 from diffpref.models.hub import locate
 from diffpref.models.layout import read_index
-from diffpref.models.parts import Parts, load_scheduler, load_text, tensor_names
+from diffpref.models.parts import Parts
 from diffpref.models.quiet import quiet
 
 MARKS = {"conditioner.embedders.1.": SDXL, "cond_stage_model.": SD15}

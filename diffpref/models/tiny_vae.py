@@ -7,9 +7,9 @@ import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from diffpref.errors import ConfigError
+from diffpref.models.components import load_net
 from diffpref.models.hub import locate
 from diffpref.models.layout import read_config
-from diffpref.models.parts import load_net
 from diffpref.models.vae import Images
 from diffpref.types import Latents
 

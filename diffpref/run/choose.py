@@ -9,7 +9,8 @@ from diffpref.models import Bundle
 from diffpref.models.checkpointing import Keep
 from diffpref.models.place import beside
 from diffpref.run.fit import OVERHEAD, USABLE, held_rows, side_of
-from diffpref.run.memory import Trained, copies_of, footprint, state_bytes, worked
+from diffpref.run.memory import copies_of, footprint, state_bytes, worked
+from diffpref.run.peak import Trained
 from diffpref.types import Conditioning
 
 KEEPS: tuple[Keep, ...] = (False, "keep_matmuls", "keep_convs", True)

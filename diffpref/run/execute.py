@@ -1,11 +1,9 @@
 """Runs a configuration from start, or from its newest checkpoint, to the exported result."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 
 import torch
 from accelerate import Accelerator
@@ -13,53 +11,30 @@ from accelerate import Accelerator
 from diffpref.config import dump_config
 from diffpref.config.schema import RunConfig
 from diffpref.data.cache import Cache
-from diffpref.errors import CheckpointError
 from diffpref.io import write_atomic
 from diffpref.models import Bundle
 from diffpref.models.place import at_hand, beside, waiting
 from diffpref.run.assemble import Assembled, assemble, assemble_online
-from diffpref.run.data import Progress, cache_of
-from diffpref.run.export import export
+from diffpref.run.data import cache_of
 from diffpref.run.facts import write_facts
+from diffpref.run.finish import export_kept, kept_checkpoint
 from diffpref.run.first_update import first_update
 from diffpref.run.folder import CHECKPOINTS, CONFIG, write_environment
-from diffpref.run.fsdp import whole_bundle
-from diffpref.run.model import available_trackers, load_model, make_accelerator
-from diffpref.run.rollouts.online import Watched, open_online
+from diffpref.run.model import load_model, make_accelerator
+from diffpref.run.rollouts.online import Watched
+from diffpref.run.rollouts.open import open_online
+from diffpref.run.start import abandon_newer, found_checkpoint, start_trackers, started
 from diffpref.run.validate import Validator
 from diffpref.run.validate_users import UserValidator
-from diffpref.train.identity import check_identity
+from diffpref.run.watch import Watch
 from diffpref.train.lock import RunLock
 from diffpref.train.log import RunLog
 from diffpref.train.loop import Loop
-from diffpref.train.manifest import Checkpoint
-from diffpref.train.plan import Hooks, LoopState
+from diffpref.train.plan import Hooks
 from diffpref.train.signals import StopSignals
-from diffpref.train.snapshot import restore
 from diffpref.train.store import Store
 
 Validates = Validator | UserValidator
-
-
-def _unwatched(*what: object) -> None:
-    del what
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """How a run is watched; every function may be called often.
-
-    caching: rows cached, rows in all if known. remembering: draws kept to be recalled, draws in
-    all. sampling: prompts of a round sampled, prompts in all. assembled: the run before its first
-    step. step: finished steps and the latest numbers. say: a sentence for the user.
-    """
-
-    caching: Progress | None = None
-    remembering: Callable[[int, int | None], None] | None = None
-    sampling: Callable[[int, int | None], None] | None = None
-    assembled: Callable[[Assembled], None] = _unwatched
-    step: Callable[[int, dict[str, object]], None] = _unwatched
-    say: Callable[[str], None] = _unwatched
 
 
 def execute(
@@ -97,18 +72,18 @@ def execute(
         store = Store(folder / CHECKPOINTS, log=watch.say)
         if accelerator.is_main_process:
             store.prepare()
-        found = _checkpoint(store, resume)
+        found = found_checkpoint(store, resume)
         if found is not None and accelerator.is_main_process:
-            _abandon_newer(store, found.step, watch)
+            abandon_newer(store, found.step, watch)
         bundle = load_model(config, accelerator)
         run = _assembled(config, accelerator, bundle, folder, watch)
         if run.cache is not None:
             stack.callback(run.cache.close)
-        state = _start(run, found, allow, watch)
+        state = started(run, found, allow, watch)
         _record(config, folder, accelerator, run)  # a refused continuation leaves the old record
         log = RunLog(folder=folder, processes=run.learner.processes)
         log.resume(state.step)
-        _start_trackers(config, accelerator, watch)
+        start_trackers(config, accelerator, watch)
         watch.assembled(run)
         validate = _validator(run, folder, accelerator, watch)
         if run.cache is not None:
@@ -120,18 +95,10 @@ def execute(
             store=store,
             identity=run.identity,
             log=log,
-            hooks=Hooks(
-                on_step=lambda step, values: watch.step(step, dict(values)),
-                measured=first_update(run, watch.say),
-                validate=partial(_validated, validate, bundle),
-                enough=lambda: validate.enough,
-                stop=lambda: stop.requested,
-                report=getattr(run.source, "report", dict[str, float]),
-            ),
+            hooks=_hooks(run, validate, stop, watch),
         )
         state = loop.run(state)
-        kept = _kept(run, store, state, watch)
-        _export(run, kept, folder, accelerator)
+        export_kept(run, kept_checkpoint(run, store, state, watch), folder, accelerator)
         accelerator.end_training()
         return folder
 
@@ -177,6 +144,18 @@ def _validator(run: Assembled, folder: Path, accelerator: Accelerator, watch: Wa
     return Validator(run=run, folder=folder, accelerator=accelerator, say=watch.say)
 
 
+def _hooks(run: Assembled, validate: Validates, stop: StopSignals, watch: Watch) -> Hooks:
+    """Return what the loop calls on its way."""
+    return Hooks(
+        on_step=lambda step, values: watch.step(step, dict(values)),
+        measured=first_update(run, watch.say),
+        validate=partial(_validated, validate, run.bundle),
+        enough=lambda: validate.enough,
+        stop=lambda: stop.requested,
+        report=getattr(run.source, "report", dict[str, float]),
+    )
+
+
 def _validated(validate: Validates, bundle: Bundle, step: int) -> Mapping[str, float]:
     with at_hand(bundle):
         return validate(step)
@@ -200,91 +179,3 @@ def _cached(config: RunConfig, bundle: Bundle, accelerator: Accelerator, watch: 
     assert config.data is not None  # check_fits
     with accelerator.main_process_first(), waiting([bundle.unet]):
         return cache_of(config.data, bundle, config.seed, watch.caching)
-
-
-def _checkpoint(store: Store, resume: str | None) -> Checkpoint | None:
-    if resume is None:
-        if store.latest() is not None:
-            raise CheckpointError(
-                "this folder holds checkpoints of an earlier run",
-                where=str(store.folder.parent),
-                hint="add --resume auto to go on with it, or choose another --out",
-            )
-        return None
-    return store.latest() if resume == "auto" else store.open(resume)
-
-
-def _abandon_newer(store: Store, step: int, watch: Watch) -> None:
-    """Set aside checkpoints of the future the user goes back from; they would win `auto` later."""
-    for path in sorted(store.folder.glob("step-*")):
-        if int(path.name.removeprefix("step-")) > step:
-            aside = path.with_name(f"abandoned-{path.name}-{token_hex(2)}")
-            path.rename(aside)
-            watch.say(f"{path.name} is newer than the checkpoint to continue: now {aside.name}")
-
-
-def _start(
-    run: Assembled, found: Checkpoint | None, allow: Sequence[str], watch: Watch
-) -> LoopState:
-    if found is None:
-        return LoopState()
-    for sentence in check_identity(found.identity, run.identity, allow):
-        watch.say(f"allowed change: {sentence}")
-    restore(run.learner, found)
-    state = LoopState(**found.state)  # pyright: ignore[reportArgumentType]
-    if state.scaler is not None and run.learner.scaler is not None:
-        run.learner.scaler.load_state_dict(state.scaler)
-    watch.say(f"resumed from {found.path.name}")
-    if state.ended:
-        watch.say(
-            f"this run ended early at step {state.step}; to go on, raise evaluate.max_drift and "
-            "resume an older checkpoint"
-        )
-    return state
-
-
-def _start_trackers(config: RunConfig, accelerator: Accelerator, watch: Watch) -> None:
-    """Start trackers; one that cannot start is reported and the run goes on without it."""
-    missing = [name for name in config.log.trackers if name not in available_trackers()]
-    for name in missing:
-        watch.say(
-            f"log.trackers: {name} is not installed: pip install {name}; metrics.jsonl is kept"
-        )
-    if len(missing) == len(config.log.trackers):
-        return
-    try:
-        accelerator.init_trackers("diffpref")
-    except Exception as error:  # a tracker is somebody else's code and must not stop a run
-        accelerator.trackers = []
-        watch.say(f"trackers are off: {type(error).__name__}: {error}")
-
-
-def _kept(run: Assembled, store: Store, state: LoopState, watch: Watch) -> Checkpoint | None:
-    """Return the checkpoint to export: the best by `save.best_by`, or before the drift was too far.
-
-    None is the last weights.
-    """
-    best = store.best() if run.config.save.best_by or state.ended else None
-    if best is not None:
-        watch.say(f"exporting the best checkpoint, {best.path.name}")
-    elif state.ended:
-        watch.say(
-            f"no validation was within the limit: exporting the drifted weights of step "
-            f"{state.step}; lower evaluate.every to stop sooner"
-        )
-    return best
-
-
-def _export(
-    run: Assembled, kept: Checkpoint | None, folder: Path, accelerator: Accelerator
-) -> None:
-    """Export this checkpoint, or the weights as they are (their average when there is one)."""
-    if kept is not None:
-        restore(run.learner, kept)
-    with ExitStack() as stack:
-        if run.learner.ema is not None:
-            stack.enter_context(run.learner.ema.swapped())
-        bundle = whole_bundle(run.bundle, run.shards, keep=accelerator.is_main_process)
-        if accelerator.is_main_process:
-            export(folder, bundle, None if run.users is None else run.users.encode)
-    accelerator.wait_for_everyone()

@@ -15,16 +15,10 @@ from diffpref.objective import PreferenceObjective
 from diffpref.run.choose import settled, told_of, trained_of
 from diffpref.run.data import Progress, filters_of, source_of
 from diffpref.run.fsdp import launched
-from diffpref.run.memory import (
-    Footprint,
-    copies_of,
-    footprint,
-    state_bytes,
-    worked,
-)
+from diffpref.run.memory import Footprint, copies_of, footprint, state_bytes, worked
 from diffpref.run.rollouts.online import rows_per_step
 from diffpref.strength import Strength
-from diffpref.types import AnyObjective
+from diffpref.types import AnyObjective, Conditioning
 
 CACHE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
@@ -76,9 +70,7 @@ def preflight(
     per_number = state_bytes(config, bundle.unet)
     kit = stand_in(config.rollout)
     objective = build_objective(config.method.name, kit, config.method.settings, config.parts)
-    stored = 0 if config.data is None else CACHE_BYTES[config.data.cache_dtype]
     numel = latent[0] * latent[1] * latent[2]
-    text = cond.text[0].numel() + (0 if cond.pooled is None else cond.pooled[0].numel())
     return Preflight(
         rows=supply.found,
         kept=supply.kept,
@@ -100,7 +92,7 @@ def preflight(
             optimizer_bytes=per_number,
             shards=processes if launched() else 1,
         ),
-        cache_bytes=stored * (supply.images * 2 * numel + (supply.prompts + 1) * text),
+        cache_bytes=_cache_bytes(config, supply, cond, numel),
         checkpoint_bytes=int(trained * (4 + per_number)) * (config.save.keep + 1),
         first_loss=getattr(objective, "first_loss", None),
         strength=_strength(objective, numel),
@@ -121,6 +113,15 @@ class Supply:
     images: int = 0
     bad: int = 0
     dropped: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def _cache_bytes(config: RunConfig, supply: Supply, cond: Conditioning, numel: int) -> int:
+    """Return what the cache takes: mean and deviation of every image, text of every prompt."""
+    if config.data is None:
+        return 0
+    text = cond.text[0].numel() + (0 if cond.pooled is None else cond.pooled[0].numel())
+    stored = CACHE_BYTES[config.data.cache_dtype]
+    return stored * (supply.images * 2 * numel + (supply.prompts + 1) * text)
 
 
 def _of_data(

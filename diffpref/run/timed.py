@@ -17,9 +17,9 @@ from diffpref.evaluate.runs import adapt
 from diffpref.models import Bundle, embedder_of
 from diffpref.models.checkpointing import Keep
 from diffpref.models.shapes import shapes_of
-from diffpref.run.assemble import make_learner
 from diffpref.run.choose import settled
 from diffpref.run.fit import IMAGES
+from diffpref.run.learner import make_learner
 from diffpref.run.model import load_model, make_accelerator
 from diffpref.run.references import make_reference
 from diffpref.toolkit import Toolkit

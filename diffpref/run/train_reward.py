@@ -100,19 +100,18 @@ def train_reward(
         progress=tell.training,
     )
     trained = time.monotonic()
-    truth = _truth(job, sources, votes)
-    measured = measure(fitted, division, job.by, truth, progress=tell.people)
+    measured = measure(fitted, division, job.by, _truth(job, sources, votes), progress=tell.people)
     save_head(job.out, measured.head)
-    seconds = {
-        "embed": round(embedded - began, 2),
-        "train": round(trained - embedded, 2),
-        "measure": round(time.monotonic() - trained, 2),
-    }
+    ended = time.monotonic()
     summary = {
         **_facts(job, votes, division, embedder),
         "best_step": fitted.best_step,
         "temperature": measured.head.temperature,
-        "seconds": seconds,
+        "seconds": {
+            "embed": round(embedded - began, 2),
+            "train": round(trained - embedded, 2),
+            "measure": round(ended - trained, 2),
+        },
         **_plain(measured.findings),
     }
     write_json(job.out / SUMMARY, summary)

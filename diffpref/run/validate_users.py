@@ -17,8 +17,8 @@ from torch import Tensor
 from diffpref.data.batches import CachedPairs
 from diffpref.data.personal import Personal
 from diffpref.evaluate.implicit import grid_point, grid_steps, held_out, standard_error, untied
+from diffpref.health import health
 from diffpref.likelihoods.latent import latent_loglik
-from diffpref.objective import health
 from diffpref.run.assemble import Assembled
 from diffpref.run.users import held_out_pairs, variants
 from diffpref.schedule import NoiseSchedule

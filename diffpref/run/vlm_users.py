@@ -18,7 +18,8 @@ from diffpref.data.support import SupportPair, SupportSampler, support_pairs
 from diffpref.errors import ConfigError
 from diffpref.run.data import source_of
 from diffpref.users.vlm.encoder import VlmEncoder, groups
-from diffpref.users.vlm.reader import VlmReader, load_reader
+from diffpref.users.vlm.open import load_reader
+from diffpref.users.vlm.reader import VlmReader
 from diffpref.users.vlm.reading import Reading
 from diffpref.users.vlm.standard import fit_standard
 from diffpref.users.vlm.states import States

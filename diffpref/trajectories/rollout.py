@@ -1,14 +1,8 @@
-"""Rollouts: the policy samples, and candidates of one state are ranked on the way.
+"""Branched rollouts: candidates of one state are ranked on the way from noise to a clean image.
 
-    branched: at every step k candidates x_s are drawn from one x_t and judged; one continues
-    walks: k images per prompt are sampled, every state on the way kept
-    clean: k images per prompt are sampled
-
-Noise is a function of (seed, position of the prompt, step, candidate), so that rollouts replay and
-z need not be stored.
+At every step k candidates x_s are drawn from one x_t and judged, and one of them continues.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,17 +11,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffpref.draws import Draws, generator
-from diffpref.numerics import widen
+from diffpref.draws import Draws
 from diffpref.schedule import NoiseSchedule, StepCoefficients
 from diffpref.steps import State, StepPlan, predict
-from diffpref.types import Denoiser, Latents, PerImage, PromptBatch, Reward, Steps
+from diffpref.trajectories.stepping import (
+    below_of,
+    chosen_of,
+    mean_of,
+    noise_of,
+    over_pixels,
+    rows_of,
+    starting,
+)
+from diffpref.types import Denoiser, Latents, PerImage, PromptBatch, Reward
 
 Continue = Literal["winner", "random", "loser", "first"]
 Displace = Callable[[State, Latents, StepCoefficients], Latents]
 """(state at s of the winners, mu, coefficients of the step) -> moved winners' x_s."""
-
-START = "rollout/start"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,6 @@ class Branch:
     best: Int[Tensor, " b"]
     worst: Int[Tensor, " b"]
     moved: Float[Tensor, "b c h w"] | None = None
-
-
-def starting(batch: PromptBatch, plan: StepPlan) -> State:
-    """Return the states of pure noise."""
-    return state_at(batch, batch.noise, plan, 0)
 
 
 def branched(
@@ -109,7 +104,7 @@ def branched(
         move = schedule.transition(state.t, state.s, eta=plan.eta)
         mean = mean_of(move, state.x_t, eps)
         x_s = _candidates(draws, move, mean, number, count)
-        below = _below(batch, x_s.flatten(0, 1), plan, number, count)
+        below = below_of(batch, x_s.flatten(0, 1), plan, number, count)
         if not judged:
             state, eps = below, None
             continue
@@ -119,61 +114,15 @@ def branched(
         best, worst = value.argmax(dim=1), value.argmin(dim=1)
         moved = None
         if displace is not None:
-            moved = displace(_chosen(below, best, k), mean, move)
+            moved = displace(chosen_of(below, best, k), mean, move)
         yield Branch(
             state=state, x_s=x_s, mean=mean, reward=value, best=best, worst=worst, moved=moved
         )
         chosen = _continuing(continue_from, best, worst, draws, number=number, k=k)
-        state = _chosen(below, chosen, k)
-        eps = None if eps_s is None else _rows_of(eps_s, chosen, k)
+        state = chosen_of(below, chosen, k)
+        eps = None if eps_s is None else rows_of(eps_s, chosen, k)
         if moved is not None and continue_from == "winner":
             state, eps = replace(state, x_t=moved), None
-
-
-def walk(
-    net: Denoiser,
-    schedule: NoiseSchedule,
-    batch: PromptBatch,
-    draws: Draws,
-    *,
-    plan: StepPlan,
-    k: int = 1,
-    same_start: bool = False,
-) -> Iterator[tuple[State, Latents, Latents]]:
-    """Yield (state, mu, x_s) of every step of k images per prompt, n = b k rows, prompt-major.
-
-    Args:
-        net: who samples.
-        schedule: signal power by step.
-        batch: prompts; its noise starts every image of a prompt when `same_start`.
-        draws: keyed by the prompts' positions.
-        plan: levels, eta and guidance.
-        k: images per prompt.
-        same_start: start a prompt's images from one noise; else each has its own.
-
-    Returns:
-        One item per level of the plan; the last x_s is clean.
-    """
-    shape = tuple(batch.noise.shape[1:])
-    noise = batch.noise[:, None].expand(-1, k, *shape)
-    if not same_start and k > 1:
-        noise = draws.normal(START, shape, images=k).to(batch.noise)
-    state = state_at(_repeated(batch, k), noise.flatten(0, 1), plan, 0)
-    for number in range(len(plan.levels)):
-        eps = predict(net, state, plan.guidance)
-        move = schedule.transition(state.t, state.s, eta=plan.eta)
-        mean = mean_of(move, state.x_t, eps)
-        z = noise_of(draws, number, shape, k).to(mean).flatten(0, 1)
-        x_s = mean + _wide(move.std, mean) * z
-        yield state, mean, x_s
-        if number + 1 < len(plan.levels):
-            state = state_at(_repeated(batch, k), x_s, plan, number + 1)
-
-
-def ended(steps: Iterator[tuple[State, Latents, Latents]]) -> Latents:
-    """Return the clean latents a walk ends with, none of its earlier states kept."""
-    ((_, _, x_0),) = deque(steps, maxlen=1)
-    return x_0
 
 
 def judge(
@@ -196,36 +145,11 @@ def judge(
     return value.view(-1, k)
 
 
-def noise_of(
-    draws: Draws, number: int, shape: tuple[int, ...], k: int
-) -> Float[Tensor, "b k *shape"]:
-    """Return z of step `number` of a plan, of k candidates or images per prompt."""
-    return draws.normal(stream(number), shape, images=k)
-
-
-def one_noise(
-    seed: int, position: int, number: int, shape: tuple[int, ...], image: int
-) -> Float[Tensor, "*shape"]:
-    """Return z of one candidate or image of one prompt: a row of `noise_of`."""
-    return torch.randn(shape, generator=generator(seed, position, stream(number), image))
-
-
-def stream(number: int) -> str:
-    """Return the name of the draw behind step `number` of a plan."""
-    return f"rollout/{number}"
-
-
-def mean_of(move: StepCoefficients, x_t: Latents, eps: Latents) -> Latents:
-    """Return mu = signal x_t + b eps in the working precision."""
-    wide = widen(eps)
-    return _wide(move.signal, wide) * widen(x_t).to(wide) + _wide(move.noise, wide) * wide
-
-
 def _candidates(
     draws: Draws, move: StepCoefficients, mean: Latents, number: int, k: int
 ) -> Float[Tensor, "b k c h w"]:
     z = noise_of(draws, number, tuple(mean.shape[1:]), k).to(mean)
-    return mean[:, None] + _wide(move.std, mean)[:, None] * z
+    return mean[:, None] + over_pixels(move.std, mean)[:, None] * z
 
 
 def _continuing(
@@ -238,52 +162,3 @@ def _continuing(
     if rule == "first":
         return torch.zeros_like(best)
     return draws.integers(f"rollout/continue/{number}", 0, k).to(best)
-
-
-def state_at(batch: PromptBatch, x: Latents, plan: StepPlan, number: int) -> State:
-    """Return the states x before step `number` of the plan, one per prompt."""
-    t, s = plan.levels[number]
-    return _state(batch, x, t, s, plan)
-
-
-def _state(batch: PromptBatch, x: Latents, t: int, s: int, plan: StepPlan) -> State:
-    def steps(level: int) -> Steps:
-        return torch.full((len(x),), level, device=x.device)
-
-    guided = plan.guidance != 1
-    return State(
-        x_t=x, t=steps(t), s=steps(s), cond=batch.cond, uncond=batch.uncond if guided else None
-    )
-
-
-def _below(batch: PromptBatch, x_s: Latents, plan: StepPlan, number: int, k: int) -> State:
-    """Return the states at the level a step leads to; there is no next level below the last."""
-    t, s = (
-        plan.levels[number + 1] if number + 1 < len(plan.levels) else (plan.levels[number][1], -1)
-    )
-    return _state(_repeated(batch, k), x_s, t, s, plan)
-
-
-def _repeated(batch: PromptBatch, k: int) -> PromptBatch:
-    uncond = None if batch.uncond is None else batch.uncond.repeat_rows(k)
-    return replace(batch, cond=batch.cond.repeat_rows(k), uncond=uncond)
-
-
-def _rows_of(rows: Tensor, chosen: Int[Tensor, " b"], k: int) -> Tensor:
-    index = torch.arange(len(chosen), device=chosen.device) * k + chosen
-    return rows[index.to(rows.device)]
-
-
-def _chosen(state: State, chosen: Int[Tensor, " b"], k: int) -> State:
-    uncond = state.uncond
-    return State(
-        x_t=_rows_of(state.x_t, chosen, k),
-        t=_rows_of(state.t, chosen, k),
-        s=_rows_of(state.s, chosen, k),
-        cond=state.cond.map(lambda tensor: _rows_of(tensor, chosen, k)),
-        uncond=None if uncond is None else uncond.map(lambda each: _rows_of(each, chosen, k)),
-    )
-
-
-def _wide(values: Tensor, like: Latents) -> Tensor:
-    return values.to(like).view(-1, 1, 1, 1)

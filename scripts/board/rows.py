@@ -161,3 +161,13 @@ ROWS["ncp_dpo_logit_scale"] = replace(
 ROWS["simpo_anchored"] = replace(
     ROWS["simpo"], overrides=("parts.anchor={kind: winner, weight: 25}",), group="anchor"
 )
+ROWS["ncp_cpo_anchored"] = replace(
+    ROWS["ncp_cpo"], overrides=("method.weight=50000",), group="anchor", thorough=True
+)
+ROWS["ncp_cpo_anchored_four_times"] = replace(
+    ROWS["ncp_cpo_anchored"],
+    group="four times the pairs",
+    thorough=False,
+    times=4,
+    rate_of="ncp_cpo_anchored",
+)

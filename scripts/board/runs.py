@@ -16,7 +16,8 @@ from diffpref.evaluate.subject import open_model
 from diffpref.models.sample import sample
 from diffpref.models.sample_settings import SampleSettings
 from diffpref.rewards import load_scorer
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
+from diffpref.run.watch import Watch
 from scripts.board.measures import diversity, drift
 from scripts.board.rows import Form, Row
 

@@ -21,7 +21,8 @@ from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPairs, StepPlan, Transitions, predict
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
-from diffpref.trajectories.rollout import branched, walk
+from diffpref.trajectories.rollout import branched
+from diffpref.trajectories.walk import walk
 from diffpref.types import AnyObjective, Denoiser, Latents, Nets, PerRow, PromptBatch, Reward
 
 

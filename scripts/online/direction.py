@@ -22,7 +22,8 @@ from diffpref.draws import Draws
 from diffpref.io import write_json
 from diffpref.models import make_denoiser, trainable_parameters
 from diffpref.run.model import load_model, make_accelerator
-from diffpref.run.rollouts.online import Watched, open_online
+from diffpref.run.rollouts.online import Watched
+from diffpref.run.rollouts.open import open_online
 from diffpref.schedule import NoiseSchedule, scaled_linear
 from diffpref.steps import StepPlan
 from diffpref.types import Conditioning, Latents, PerRow, PromptBatch, Steps

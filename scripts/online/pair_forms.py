@@ -24,7 +24,7 @@ from diffpref.models import load_bundle
 from diffpref.models.unet import make_denoiser
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPairs, StepPlan, predict
-from diffpref.trajectories.rollout import mean_of
+from diffpref.trajectories.stepping import mean_of
 from diffpref.types import Conditioning, Denoiser, Latents
 
 PAIRS, REPEATS, BETA = 4, 5, 10.0

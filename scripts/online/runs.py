@@ -17,7 +17,8 @@ from diffpref.evaluate.prompts import read_prompts
 from diffpref.models import Bundle, adapters_off
 from diffpref.models.sample import sample
 from diffpref.models.sample_settings import SampleSettings
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
+from diffpref.run.watch import Watch
 from scripts.board.runs import facts_of
 from scripts.online.rows import Form, Row
 

@@ -24,9 +24,8 @@ NOTES = """Read with care:
   clip ranges and the rest are the presets'. The flat rows (ddpo, grpo, d3po) see 512 to 640 images
   in this budget, and stay flat with a wider clip range or a larger rate (docs/log.md).
 - Fidelity is how much of the prompt the oracle sees (base 0.959). Where it falls, the training
-  reward is being exploited: refl, draft and tailorpo_no_kl gain utility and lose the prompt.
-- Rows of draft, refl and alignprop were made before the reference's passes were counted: they
-  spent up to a sixth more than their column says.
+  reward is being exploited: refl, draft, alignprop and tailorpo_no_kl gain utility and lose the
+  prompt.
 - Rows were made by commits 64dacc1 to d08b0ba. Since then items of a round are spread over t, so
   that step and walk methods do not reproduce them bit for bit.
 - Not counted: the reward's zero and unit (768 forwards a run), and what lpo's reward of noisy

@@ -105,7 +105,7 @@ POINTS = (
             "value = -torch.minimum(rho * advantage, clipped * advantage)",
             "value = -(rho * advantage)",
             "methods/test_online_equations.py"),
-    _change("the reference learns", "references.py",
+    _change("the reference learns", "references/reference.py",
             "    @torch.no_grad()\n    def quiet(", "    def quiet(", "test_references.py"),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diffpref.cli import data as verbs
-from diffpref.cli import main
+from diffpref.cli import data_cache, main
 from diffpref.data.writers import write_jsonl
 from tests.data.makers import ToyEncoder, pair
 
@@ -29,7 +29,8 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "_load", lambda *_: FakeBundle())
+    for module in (verbs, data_cache):
+        monkeypatch.setattr(module, "loaded", lambda *_: FakeBundle())
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any]]:

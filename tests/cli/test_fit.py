@@ -7,7 +7,8 @@ import pytest
 from diffpref.assets import find_config
 from diffpref.cli import main
 from diffpref.config import load_config
-from diffpref.run.fit import CARDS, GIB, OVERHEAD, USABLE, Fit, changes_of, fits
+from diffpref.run.fit import CARDS, GIB, OVERHEAD, USABLE, Fit, fits
+from diffpref.run.fit_changes import changes_of
 
 LORA = "sd15/dpo_lora_8gb"
 

@@ -159,4 +159,4 @@ def test_a_head_reads_further_scorers_and_scores_with_them_again(
     assert (head.shape.d, head.shape.prompt) == (66, 64)
     code, _, err = run(capsys, "builtin:pairs", "--out", out + "2", *told, "--head", "ensemble")
     assert code == 2
-    assert "an ensemble takes no features" in err
+    assert "ensemble takes no features" in err

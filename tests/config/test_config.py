@@ -138,6 +138,15 @@ def test_a_setting_of_a_method_that_is_wrong_leads_to_the_right_one(
     assert "Input should be 'policy'" not in str(error.value)
 
 
+def test_weights_decay_alike_in_both_families() -> None:
+    """Released scripts pass one decay to whichever optimizer runs: AdamW or, on SDXL, Adafactor."""
+    decay = {name: load_config(name).optimizer.weight_decay for name in presets()}
+    names = {name.partition("/")[2] for name in presets()}
+    both = [name for name in names if {f"sd15/{name}", f"sdxl/{name}"} <= decay.keys()]
+    assert len(both) > 30
+    assert [name for name in both if decay[f"sd15/{name}"] != decay[f"sdxl/{name}"]] == []
+
+
 def built(preset: str, override: str) -> None:
     config = load_config(preset, [override])
     build_objective(

@@ -11,6 +11,7 @@ from scripts.write_pages import PAGES as WRITTEN
 from tests.docs.blocks import PAGES, ROOT, blocks
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+OURS = re.compile(r"`((?:diffpref|tests|scripts|configs|docs)/[\w./-]+\.\w+)(?:::\w+)?`")
 HANDWRITTEN = sorted(
     [
         *PAGES.rglob("*.md"),
@@ -35,6 +36,25 @@ def test_every_link_to_a_file_or_a_heading_leads_there(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
     lost = [target for target in links(text) if not leads(page, target)]
     assert lost == []
+
+
+def test_every_file_of_ours_that_a_page_names_exists() -> None:
+    added = {  # by the reader of adding-a-method.md
+        "configs/shapes/focal_po.yaml",
+        "diffpref/losses/focal.py",
+        "diffpref/methods/focal_po.py",
+        "tests/methods/test_focal_po.py",
+    }
+    named = {name for page in HANDWRITTEN for name in OURS.findall(page.read_text("utf-8"))}
+    assert len(named) > 50
+    assert {name for name in named if not (ROOT / name).exists()} == added
+
+
+def test_the_questions_answer_every_pain_that_was_collected() -> None:
+    text = (PAGES / "faq.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^\*\*.+\*\* \[([\d, ]+)\]", text, re.M)
+    answered = [int(number) for group in numbers for number in group.split(",")]
+    assert sorted(answered) == list(range(1, 26))
 
 
 def links(text: str) -> list[str]:

@@ -12,7 +12,9 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import diffpref
 from diffpref.cli import main
+from diffpref.errors import UsageError
 from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import open_weights
 from diffpref.evaluate.subject import open_model
@@ -94,6 +96,20 @@ def measured(run: Path, /, **changes: str) -> dict[str, Any]:
         },
         "rates": {"pickscore": {"rate": 0.625, "low": 0.5, "high": 0.75, "n": 40}},
     }
+
+
+def test_python_writes_the_same_bytes_as_the_command(run: Path, tmp_path: Path) -> None:
+    made = diffpref.export_model(run, tmp_path / "python" / "mine", form="kohya", dtype="fp16")
+    assert export(run, tmp_path / "command" / "mine", "--as", "kohya", "--dtype", "fp16") == 0
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / by / "mine").iterdir()}
+        for by in ("python", "command")
+    )
+    assert one == two
+    assert made.files == {name: len(data) for name, data in one.items()}
+    assert (made.form, made.what, made.out.parent.name) == ("kohya", "LoRA", "python")
+    with pytest.raises(UsageError, match="holds an earlier export"):
+        diffpref.export_model(run, tmp_path / "python" / "mine", form="kohya")
 
 
 def test_a_measurement_of_another_model_does_not_come_on_the_card(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
+from diffpref.health import health
 from diffpref.methods.diffusion_dpo import diffusion_dpo
 from diffpref.methods.sft import sft
-from diffpref.objective import health
 from diffpref.schedule import NoiseSchedule
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPairs, StepPlan, Transitions
-from diffpref.trajectories.rollout import mean_of
+from diffpref.trajectories.stepping import mean_of
 from diffpref.types import Conditioning, Latents, PreferenceBatch, PromptBatch
 
 Window = PreferenceBatch | StepPairs | Transitions | PromptBatch

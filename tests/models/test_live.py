@@ -12,7 +12,8 @@ from diffpref.models.checkpointing import Keep, recomputing, set_checkpointing
 from diffpref.models.family import SD15
 from diffpref.models.live import AsOnCuda, Live
 from diffpref.models.shapes import shapes_of
-from diffpref.run.memory import Copies, Trained, Worked, footprint
+from diffpref.run.memory import Copies, footprint
+from diffpref.run.peak import Trained, Worked
 from diffpref.types import Conditioning
 
 GIB = 2**30

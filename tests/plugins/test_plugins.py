@@ -1,6 +1,8 @@
 """A package that is only installed adds a method, a scorer and a reader, and a run uses them."""
 
 import json
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from diffpref.catalogue import find_method, method_names
 from diffpref.cli import main
 from diffpref.config import parse_config
 from diffpref.run.execute import execute
+from tests.docs.blocks import PAGES, blocks
 from tests.models.conftest import write_sd15
 
 ENTRY_POINTS = """
@@ -36,6 +40,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: strangers\nVersion: 1.0\n")
     (record / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "strangers", raising=False)
 
 
 @pytest.fixture
@@ -56,6 +61,20 @@ def asked(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> 
     assert main([*map(str, words)]) == code
     out, err = capsys.readouterr()
     return out if code == 0 else err
+
+
+def test_the_page_names_the_groups_this_package_uses() -> None:
+    (page,) = [block for block in blocks(PAGES / "adding-a-method.md") if block.language == "toml"]
+    shown = tomllib.loads(page.text)["project"]["entry-points"]
+    assert {f"[{group}]" for group in shown} == set(ENTRY_POINTS.split("\n")[1::3])
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_is_loaded_only_when_it_is_named() -> None:
+    assert "stranger_dpo" in method_names()
+    assert "strangers" not in sys.modules
+    assert find_method("stranger_dpo").summary == "somebody else's"
+    assert "strangers" in sys.modules
 
 
 @pytest.mark.usefixtures("installed")

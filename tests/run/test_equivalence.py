@@ -10,21 +10,9 @@ import torch
 from diffpref.config import RunConfig
 from diffpref.run.execute import execute
 from diffpref.train.log import read_metrics
-from diffpref.train.store import Store
+from tests.run.learned import distance, trained
 
 Make = Callable[..., RunConfig]
-
-
-def trained(folder: Path) -> dict[str, torch.Tensor]:
-    newest = Store(folder / "checkpoints").latest()
-    assert newest is not None
-    return newest.tensors("trainable")
-
-
-def distance(one: Path, other: Path) -> float:
-    mine, theirs = trained(one), trained(other)
-    assert mine.keys() == theirs.keys()
-    return max(float((mine[name] - theirs[name]).abs().max()) for name in mine)
 
 
 SLICINGS: list[dict[str, Any]] = [
@@ -76,6 +64,33 @@ def test_twenty_steps_are_the_same_curve_without_a_one_sided_difference(
         assert float(off.abs().max()) < 1e-10, name
         assert abs(float(off.mean())) < 1e-12, name
         count("equivalent settings", 1)
+
+
+@pytest.mark.slow
+def test_bfloat16_follows_the_curve_of_float32_without_a_one_sided_difference(
+    make_config: Make, tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
+    """Networks round to 8 bits and a logit is a thousandfold difference, so single losses scatter.
+
+    What must not happen is a bend: a first loss beside log 2, errors that are off, a mean
+    difference beyond its standard error, weights that went elsewhere.
+    """
+    for name in ("fp32", "bf16"):
+        settings = {"data__pairs_per_batch": 8, "model__dtype": name, "loop__steps": 20}
+        execute(make_config(**settings), tmp_path / name)
+    wide, narrow = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("fp32", "bf16"))
+    assert narrow[0]["loss"] == pytest.approx(wide[0]["loss"], abs=1e-6)
+    for ours, theirs in zip(narrow, wide, strict=True):
+        assert ours["winner_error"] == pytest.approx(theirs["winner_error"], rel=2e-3)
+    off = torch.tensor(_losses(tmp_path / "bf16")) - torch.tensor(_losses(tmp_path / "fp32"))
+    assert float(off.std()) > 0  # it was another precision
+    assert abs(float(off.mean())) < 3 * float(off.std()) / len(off) ** 0.5
+    one, other = (
+        torch.cat([value.flatten() for value in trained(tmp_path / name).values()])
+        for name in ("fp32", "bf16")
+    )
+    assert float(torch.cosine_similarity(one, other, dim=0)) > 0.95
+    count("equivalent settings", 1)
 
 
 def _losses(folder: Path) -> list[float]:

@@ -10,7 +10,8 @@ import torch
 
 from diffpref.config import RunConfig
 from diffpref.errors import DataError, DivergedError, OutOfMemoryError
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
+from diffpref.run.watch import Watch
 from diffpref.train import backward as backward_module
 from diffpref.train import step as step_module
 from diffpref.train.log import read_metrics

@@ -15,12 +15,13 @@ from diffpref.evaluate.opened import Place
 from diffpref.evaluate.runs import base_of_run, open_run
 from diffpref.models import Bundle, make_denoiser
 from diffpref.run.assemble import Assembled
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
 from diffpref.run.first_update import first_update, moved
 from diffpref.run.fsdp import fsdp_plugin
 from diffpref.run.header import header
 from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.rounds import Rounds
+from diffpref.run.watch import Watch
 from diffpref.train.store import Store
 from diffpref.types import Conditioning
 from tests.run.test_resume import lines

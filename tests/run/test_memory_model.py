@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from diffpref.config import RunConfig
 from diffpref.models.family import SD15
 from diffpref.models.live import Live
-from diffpref.run.memory import Copies, Trained, Worked, copies_of, footprint, state_bytes
+from diffpref.run.memory import Copies, copies_of, footprint, state_bytes
+from diffpref.run.peak import Trained, Worked
 from diffpref.train.optim import make_updates, optimizer_tensors
 from diffpref.types import Conditioning
 from tests.models.test_live import tiny

@@ -18,10 +18,11 @@ from diffpref.io import png_bytes
 from diffpref.models import load_bundle
 from diffpref.rewards.heads.settings import FitSettings
 from diffpref.rewards.noisy.reward import load_noisy_reward
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
 from diffpref.run.header import header
 from diffpref.run.noisy.job import NoisyJob, NoisyWatchers
 from diffpref.run.noisy.train import train_noisy
+from diffpref.run.watch import Watch
 from tests.models.conftest import write_sd15
 from tests.run.test_resume import final, lines
 

@@ -10,7 +10,8 @@ import torch
 from diffpref.cli import main
 from diffpref.config import RunConfig, dump_config
 from diffpref.errors import ConfigError
-from diffpref.run.execute import Watch, execute, precompute
+from diffpref.run.execute import execute, precompute
+from diffpref.run.watch import Watch
 from tests.run.test_resume import Killed, final
 
 Make = Callable[..., RunConfig]
@@ -85,9 +86,9 @@ def test_an_interrupted_filling_goes_on(make_config: Make, tmp_path: Path) -> No
         if done >= 15:
             raise Killed
 
-    from diffpref.run import recall
+    from diffpref.run import remember
 
-    before, recall.PER_SHARD = recall.PER_SHARD, 4
+    before, remember.PER_SHARD = remember.PER_SHARD, 4
     try:
         with pytest.raises(Killed):
             precompute(config, Watch(remembering=stop))
@@ -95,7 +96,7 @@ def test_an_interrupted_filling_goes_on(make_config: Make, tmp_path: Path) -> No
         assert kept
         precompute(config)
     finally:
-        recall.PER_SHARD = before
+        remember.PER_SHARD = before
     after = {path.name for path in Path(config.data.cache).glob("points/*/*.safetensors")}
     assert kept < after
     assert told[-1][1] == 30

@@ -11,7 +11,8 @@ import torch
 
 from diffpref.config import RunConfig
 from diffpref.errors import CheckpointError, Preempted
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
+from diffpref.run.watch import Watch
 from diffpref.train.log import read_metrics
 from diffpref.train.store import Store
 

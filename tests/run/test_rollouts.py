@@ -11,8 +11,9 @@ import torch
 
 from diffpref.config import RunConfig
 from diffpref.errors import CheckpointError, ConfigError, DataError
-from diffpref.run.execute import Watch, execute
+from diffpref.run.execute import execute
 from diffpref.run.rollouts.rounds import Rounds
+from diffpref.run.watch import Watch
 from diffpref.users.prior_file import find_prior
 from diffpref.users.profile import null_profile
 from diffpref.users.profile_file import save_profile

@@ -23,7 +23,7 @@ from diffpref.run.rollouts.tally import Tally
 from diffpref.run.rollouts.walks import WalkMaker
 from diffpref.step_objective import Branching
 from diffpref.steps import StepPlan
-from diffpref.trajectories.rollout import walk
+from diffpref.trajectories.walk import walk
 from diffpref.types import Nets
 from diffpref.walk_objective import Walking
 

@@ -13,7 +13,7 @@ from diffpref.models import load_bundle
 from diffpref.run.choose import settled
 from diffpref.run.execute import execute
 from diffpref.run.fit import OVERHEAD, USABLE, fits
-from diffpref.train.store import Store
+from tests.run.learned import distance, trained
 from tests.run.test_resume import Killed, assert_same, kill_at
 
 Make = Callable[..., RunConfig]
@@ -28,18 +28,6 @@ def full(**changes: Any) -> dict[str, Any]:
         "loop": {"steps": 3, "micro_batches": 2},
         **changes,
     }
-
-
-def trained(folder: Path) -> dict[str, torch.Tensor]:
-    newest = Store(folder / "checkpoints").latest()
-    assert newest is not None
-    return newest.tensors("trainable")
-
-
-def distance(one: Path, other: Path) -> float:
-    mine, theirs = trained(one), trained(other)
-    assert mine.keys() == theirs.keys()
-    return max(float((mine[name] - theirs[name]).abs().max()) for name in mine)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "moving"])

@@ -16,12 +16,13 @@ from diffpref.data.support import SupportPair
 from diffpref.errors import ConfigError, DataError, UnsafeFileError
 from diffpref.users.vlm.encoder import VlmEncoder
 from diffpref.users.vlm.files import FILE, load_encoder_file, save_encoder_file
+from diffpref.users.vlm.open import load_reader
 from diffpref.users.vlm.profile import (
     fit_vlm_profile,
     load_vlm_profile,
     save_vlm_profile,
 )
-from diffpref.users.vlm.reader import VlmReader, load_reader
+from diffpref.users.vlm.reader import VlmReader
 from diffpref.users.vlm.reading import Choice, Reading, plain_words
 from diffpref.users.vlm.standard import fit_standard
 from diffpref.users.vlm.states import States, identity_of

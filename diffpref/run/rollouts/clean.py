@@ -12,7 +12,7 @@ from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import StepPlan
-from diffpref.trajectories.rollout import ended, walk
+from diffpref.trajectories.walk import ended, walk
 from diffpref.types import Denoiser, PreferenceBatch, PromptBatch, Reward, Unit
 
 KINDS: dict[Unit, str] = {

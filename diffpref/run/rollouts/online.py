@@ -1,31 +1,23 @@
 """Everything an online run has in place of a cache: plan, prompts, reward, sampler, source."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from diffpref import references
 from diffpref.catalogue import find_method
-from diffpref.config.schema import RewardConfig, RolloutConfig, RunConfig
-from diffpref.draws import Draws
+from diffpref.config.schema import RolloutConfig, RunConfig
 from diffpref.errors import ConfigError
-from diffpref.evaluate.prompts import read_prompts
 from diffpref.models import Bundle, make_denoiser, trainable_parameters
-from diffpref.models.ladder import visited_levels
-from diffpref.models.sample_settings import SampleSettings, image_size, images_at_once
 from diffpref.references import Reference
 from diffpref.run.rollouts.asked import Prompts, digest
 from diffpref.run.rollouts.clean import CleanMaker
 from diffpref.run.rollouts.makers import Maker
 from diffpref.run.rollouts.origin import origin_of
 from diffpref.run.rollouts.replay import PromptWindows, Replay
-from diffpref.run.rollouts.reward import Judge, make_reward
+from diffpref.run.rollouts.reward import Judge
 from diffpref.run.rollouts.rounds import Rounds
 from diffpref.run.rollouts.source import Progress, Rollouts
 from diffpref.run.rollouts.step_pairs import StepPairMaker
@@ -35,7 +27,6 @@ from diffpref.step_objective import StepObjective
 from diffpref.steps import StepPlan
 from diffpref.train.passes import measures_twice
 from diffpref.train.processes import Processes
-from diffpref.trajectories.rollout import ended, walk
 from diffpref.types import AnyObjective, Denoiser
 from diffpref.walk_objective import GradedWalks, PairedWalks
 
@@ -171,83 +162,3 @@ def rows_per_step(config: RolloutConfig, method: str, objective: AnyObjective) -
         return 2 * config.per_step
     each = {"pairs": 2, "lists": config.images}.get(find_method(method).data, 1)
     return config.per_step * each
-
-
-def open_online(
-    config: RunConfig, bundle: Bundle, folder: Path, *, world: int, watched: Watched
-) -> Online:
-    """Prepare an online run on the untrained bundle.
-
-    Raises:
-        ConfigError: the round cannot be shared by the processes, or the reward is wrong.
-        DataError: there are no such prompts.
-    """
-    rollout, reward = config.rollout, config.reward
-    assert rollout is not None  # check_fits
-    assert reward is not None  # check_fits
-    _check_shared(rollout, world)
-    settings = SampleSettings(height=rollout.resolution, width=rollout.resolution)
-    height, width = image_size(bundle, settings)
-    guidance = bundle.family.guidance if rollout.guidance is None else rollout.guidance
-    plan = StepPlan(
-        levels=visited_levels(bundle, rollout.steps), eta=rollout.eta, guidance=guidance
-    )
-    prompts = Prompts(
-        texts=tuple(read_prompts(rollout.prompts)),
-        bundle=bundle,
-        seed=config.seed,
-        per_round=rollout.prompts_per_round,
-        height=height,
-        width=width,
-    )
-    at_once = rollout.images_at_once or images_at_once(settings, height, width)
-    tally = Tally()
-    return Online(
-        config=rollout,
-        bundle=bundle,
-        plan=plan,
-        prompts=prompts,
-        reward=replace(_standardised(reward, bundle, prompts, plan, at_once), tally=tally),
-        tally=tally,
-        at_once=max(1, at_once // rollout.images),
-        folder=folder / FOLDER,
-        seed=config.seed,
-        watched=watched,
-    )
-
-
-def _check_shared(config: RolloutConfig, world: int) -> None:
-    for name in ("prompts_per_round", "per_step"):
-        count = getattr(config, name)
-        if count % world:
-            raise ConfigError(
-                f"{count} cannot be shared by {world} processes",
-                where=f"rollout.{name}",
-                hint=f"make it a multiple of {world}",
-            )
-
-
-@torch.no_grad()
-def _standardised(
-    config: RewardConfig, bundle: Bundle, prompts: Prompts, plan: StepPlan, at_once: int
-) -> Judge:
-    """Return the reward whose zero and unit are those of images of the untrained policy.
-
-    A noisy reward has those of its latents halfway down the plan: what is said of one level means
-    nothing at another, and there most of what matters is decided but not yet clean.
-    """
-    reward = make_reward(config, bundle, Tally())
-    net = make_denoiser(bundle.unet, bundle)
-    middle = len(plan.levels) // 2 if reward.noisy else None
-    scores: list[Tensor] = []
-    for start in range(0, config.standardise, at_once):
-        positions = torch.arange(start, min(start + at_once, config.standardise))
-        batch = prompts.batch(positions)
-        states = walk(net, bundle.schedule, batch, Draws(prompts.seed, positions), plan=plan)
-        if middle is None:
-            x, t = ended(states), None
-        else:
-            state, _, _ = next(islice(states, middle, None))
-            x, t = state.x_t, state.t
-        scores.append(reward(x, t, batch.prompts).cpu())
-    return reward if not scores else reward.standardised(torch.cat(scores))

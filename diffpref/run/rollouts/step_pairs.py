@@ -13,7 +13,8 @@ from diffpref.schedule import NoiseSchedule
 from diffpref.step_objective import Branching
 from diffpref.steps import State, StepPairs, StepPlan
 from diffpref.trajectories.displace import displacement
-from diffpref.trajectories.rollout import Branch, branched, one_noise
+from diffpref.trajectories.rollout import Branch, branched
+from diffpref.trajectories.stepping import one_noise
 from diffpref.types import Denoiser, PromptBatch, Reward
 
 STEPS = "pairs of steps"

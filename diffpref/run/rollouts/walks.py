@@ -11,7 +11,8 @@ from diffpref.run.rollouts.asked import Prompts
 from diffpref.run.rollouts.makers import Items, joined
 from diffpref.schedule import NoiseSchedule
 from diffpref.steps import State, StepPlan, Transitions
-from diffpref.trajectories.rollout import one_noise, walk
+from diffpref.trajectories.stepping import one_noise
+from diffpref.trajectories.walk import walk
 from diffpref.types import Conditioning, Denoiser, Latents, PromptBatch, Reward
 from diffpref.walk_objective import Walking
 

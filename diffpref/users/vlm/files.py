@@ -12,7 +12,7 @@ from diffpref.errors import DataError
 from diffpref.io import save_tensors
 from diffpref.io.labelled import load_labelled
 from diffpref.users.vlm.encoder import VlmEncoder
-from diffpref.users.vlm.reader import weights_digest
+from diffpref.users.vlm.open import weights_digest
 from diffpref.users.vlm.reading import Reading, question_digest
 from diffpref.users.vlm.standard import Standard
 from diffpref.users.vlm.states import States
