@@ -77,9 +77,7 @@ def assemble(
     check_rows(config, cache)
     with accelerator.main_process_first():  # the others find the embeddings done
         users = make_users(config, cache, config.seed)
-    kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
-    method = config.method
-    objective = build_objective(method.name, kit, method.settings, config.parts)
+    objective = _objective(config, bundle)
     source = windows_of(
         data,
         cache,
@@ -93,15 +91,9 @@ def assemble(
     )
     plan = make_plan(config, bundle, data.pairs_per_batch * images_per_prompt(cache))
     if data.recall:
-        objective = recalled(
-            config,
-            accelerator,
-            bundle,
-            objective,
-            source,
-            rows_per_pass=plan.rows_per_pass,
-            progress=progress,
-        )
+        rows = plan.rows_per_pass
+        given = config, accelerator, bundle, objective, source
+        objective = recalled(*given, rows_per_pass=rows, progress=progress)
     # split only now: what was built so far looked at whole weights
     shards = shard_policy(config, bundle, processes=accelerator.num_processes)
     reference = (
@@ -122,6 +114,12 @@ def assemble(
         shards=shards,
         users=users,
     )
+
+
+def _objective(config: RunConfig, bundle: Bundle) -> AnyObjective:
+    kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
+    method = config.method
+    return build_objective(method.name, kit, method.settings, config.parts)
 
 
 def assemble_online(

@@ -114,11 +114,14 @@ def inversion(
             weight=batch.weight,
         )
 
-    def price(t: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-        rungs = ladder(t, steps=steps, length=len(schedule)).active.sum(dim=1)
-        return rungs * (iters + 1) * (1 if guidance == 1 else 2)
+    return Climb(follow=trajectory, price=_price(ladder, steps, len(schedule), iters, guidance))
 
-    return Climb(follow=trajectory, price=price)
+
+def _price(
+    ladder: Callable[..., Ladder], steps: int, length: int, iters: int, guidance: float
+) -> Callable[[Steps], Steps]:
+    each = (iters + 1) * (1 if guidance == 1 else 2)
+    return lambda t: each * ladder(t, steps=steps, length=length).active.sum(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
