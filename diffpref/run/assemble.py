@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
-from diffpref.data.batches import Effort
+from diffpref.data.batches import CachedPairs, Effort
 from diffpref.data.cache import Cache
 from diffpref.data.personal import Personal
 from diffpref.models import Bundle, embedder_of
@@ -90,17 +90,12 @@ def assemble(
         effort=None if data.recall else effort_of(objective),
     )
     plan = make_plan(config, bundle, data.pairs_per_batch * images_per_prompt(cache))
+    rows, given = plan.rows_per_pass, (config, accelerator, bundle, objective, source)
     if data.recall:
-        rows = plan.rows_per_pass
-        given = config, accelerator, bundle, objective, source
         objective = recalled(*given, rows_per_pass=rows, progress=progress)
     # split only now: what was built so far looked at whole weights
     shards = shard_policy(config, bundle, processes=accelerator.num_processes)
-    reference = (
-        Reference(net=memory)
-        if data.recall
-        else make_reference(config.reference, bundle, source, shards)
-    )
+    reference = _reference(config, bundle, source, shards)
     return Assembled(
         config=config,
         bundle=bundle,
@@ -114,6 +109,14 @@ def assemble(
         shards=shards,
         users=users,
     )
+
+
+def _reference(
+    config: RunConfig, bundle: Bundle, source: CachedPairs, shards: Shards[Any] | None
+) -> Reference:
+    if config.data is not None and config.data.recall:
+        return Reference(net=memory)
+    return make_reference(config.reference, bundle, source, shards)
 
 
 def _objective(config: RunConfig, bundle: Bundle) -> AnyObjective:
