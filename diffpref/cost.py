@@ -56,6 +56,25 @@ def cost(name: str) -> dict[str, object]:
             return grid
 
         objective = replace(objective, timesteps=spread)
+    per, window = _window(objective, method.data)
+    counted = images_of(objective, window, Draws(0, window.positions), method.reference == "needed")
+    bare, graded = (count / PROMPTS for count in counted)
+    return {
+        "per": per,
+        "without_gradient": round(bare, 2),
+        "with_gradient": round(graded, 2),
+        "forwards": round(bare + 3 * graded, 2),
+        "sampling": sampling_cost(objective, kit.schedule, PLAN),
+    }
+
+
+def images_of(
+    objective: AnyObjective, window: Any, draws: Draws, referenced: bool
+) -> tuple[int, int]:
+    """Return how many images a network is run on for a window, without gradient and with.
+
+    Counted with stand-ins; latents of one number will do.
+    """
     counted = {True: 0, False: 0}
 
     def net(x: Latents, t: Steps, cond: Conditioning, /) -> Latents:
@@ -64,21 +83,13 @@ def cost(name: str) -> dict[str, object]:
         return x * weight
 
     weight = torch.ones((), requires_grad=True)
-    per, window = _window(objective, method.data)
-    nets = Nets(policy=net, reference=net if method.reference == "needed" else None)
+    nets = Nets(policy=net, reference=net if referenced else None)
     with torch.no_grad():
-        point = objective.draw(nets, window, Draws(0, window.positions))
+        point = objective.draw(nets, window, draws)
         if nets.reference is not None:
             objective.measure(nets.reference, point)
     objective.measure(nets.policy, point)
-    bare, graded = counted[False] / PROMPTS, counted[True] / PROMPTS
-    return {
-        "per": per,
-        "without_gradient": round(bare, 2),
-        "with_gradient": round(graded, 2),
-        "forwards": round(bare + 3 * graded, 2),
-        "sampling": sampling_cost(objective, kit.schedule, PLAN),
-    }
+    return counted[False], counted[True]
 
 
 def _window(objective: AnyObjective, unit: str) -> tuple[str, Any]:

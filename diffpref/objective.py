@@ -16,6 +16,7 @@ from diffpref.likelihoods.squared_error import SquaredError
 from diffpref.losses import PairLoss, likelihood
 from diffpref.numerics import residual_loglik
 from diffpref.timesteps import uniform
+from diffpref.trajectories.priced import Priced
 from diffpref.types import (
     Denoiser,
     Emphasiser,
@@ -130,6 +131,12 @@ class PreferenceObjective(Generic[P]):
         """Take note of an applied step's metrics of all processes."""
         if self.emphasis is not None:
             self.emphasis.learn(metrics)
+
+    def passes(self, draws: Draws, /) -> Int[Tensor, " b"] | None:
+        """Return the passes `draw` will take of each prompt's images; None if all take as many."""
+        if not isinstance(self.trajectory, Priced):
+            return None
+        return self.trajectory.passes(self.timesteps(draws, self.length))
 
     def draw(self, nets: Nets, batch: PreferenceBatch, draws: Draws, /) -> P:
         """Draw one step per prompt and the point at it."""

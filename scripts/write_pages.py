@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diffpref.io import write_atomic
+from scripts.bench import cpu_page
 from scripts.pages import api, configuration, method_reference, method_tables, scaling
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -17,6 +18,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "method-reference.md": method_reference.page,
     "methods.md": lambda: method_tables.filled((DOCS / "methods.md").read_text(encoding="utf-8")),
     "scaling.md": scaling.page,
+    "benchmarks/cpu-step.md": cpu_page.page,
 }
 """Page -> what it must hold."""
 

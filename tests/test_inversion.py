@@ -134,6 +134,8 @@ def test_rows_do_not_see_each_other_and_cost_what_they_need(
     whole = _draw(schedule, counted, batch, EXTREMES, iters=1)
     assert sum(rows) == 2 * 2 * sum(ceil((t + 1) / 100) for t in EXTREMES.tolist())
     assert len(rows) == 2 * 10
+    climb = inversion(schedule, steps=10, iters=1)
+    assert 2 * int(climb.passes(EXTREMES).sum()) == sum(rows)
     for i in range(8):
         index = slice(i, i + 1)
         alone = replace(

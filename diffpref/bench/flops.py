@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffpref.catalogue import METHODS
 from diffpref.cost import cost
 from diffpref.models import AdapterConfig, make_adapter
+from diffpref.models.checkpointing import Keep, recomputing
 from diffpref.models.live import AsOnCuda
 from diffpref.models.shapes import Shapes, shapes_of
 
@@ -61,11 +62,24 @@ def pass_flops(base: str, adapter: AdapterConfig, side: int | None = None) -> Pa
     """
     shapes = shapes_of(base, dtype="bf16")
     make_adapter(shapes, adapter)
-    inputs = _inputs(shapes, side or shapes.resolution)
-    net: Any = shapes.unet
-    with AsOnCuda(torch.bfloat16):
+    return count_pass(shapes, side or shapes.resolution)
+
+
+def count_pass(shapes: Shapes, side: int, keep: Keep = False) -> PassFlops:
+    """Count one image's passes through shapes with their adapter in place.
+
+    Args:
+        shapes: the model.
+        side: pixels.
+        keep: what checkpointing keeps; what is computed again is counted in the backward pass.
+    """
+    net: Any = shapes.unet.train()
+    cuda = AsOnCuda(torch.bfloat16)
+    if keep is not False:
+        net.enable_gradient_checkpointing(recomputing(keep, lambda: cuda))
+    with cuda:
         with FlopCounterMode(display=False) as forward:
-            predicted = net(**inputs)[0]
+            predicted = net(**_inputs(shapes, side))[0]
         with FlopCounterMode(display=False) as backward:
             torch.autograd.backward(predicted.float().square().mean())
     return PassFlops(forward=forward.get_total_flops(), backward=backward.get_total_flops())

@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
+from diffpref.cli import bench_step
 from diffpref.cli import sample_options as options
 from diffpref.cli.app import verb_app, write_columns, write_json
 from diffpref.cli.machine import gemm_gflops, processor
 from diffpref.cli.progress import progress_bars
 
 app = verb_app(
-    "How fast this machine is at scoring, and how much arithmetic training is: score, flops."
+    "How fast this machine is at a run's steps, at reading its data and at scoring, and how much "
+    "arithmetic training is: step, data, score, flops."
 )
+app.command()(bench_step.step)
+app.command()(bench_step.data)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffpref.data.cache import Cache
-from diffpref.data.order import Order
+from diffpref.data.order import Order, evenly
 from diffpref.data.rows import CachedRow
 from diffpref.draws import Draws
 from diffpref.errors import ConfigError
@@ -21,6 +20,9 @@ TimeIds = Callable[
     [Int[Tensor, "n 2"], Int[Tensor, "n 2"], Int[Tensor, "n 2"]], Float[Tensor, "n 6"] | None
 ]
 """(original size, crop, target size) of images -> what the model's family is told of them."""
+
+
+Effort = Callable[[Draws], Int[Tensor, " b"] | None]
 
 
 @runtime_checkable
@@ -42,8 +44,8 @@ class CachedPairs:
 
     The prompt at place i of step s has the global position s * prompts_per_step + i, which keys
     all its draws: the posterior sample of each image and whether its caption is dropped. Rank r of
-    w takes places r, r + w, r + 2 w ..., so the prompts of a step, and everything drawn for them,
-    are the same for any number of processes.
+    w takes places r, r + w, r + 2 w ..., of the prompts sorted by `effort` if there is one. So the
+    prompts of a step, and everything drawn for them, are the same for any number of processes.
 
     prompts_per_step: prompts of one optimizer step over all processes.
     time_ids: `family.time_ids` of the model.
@@ -51,6 +53,8 @@ class CachedPairs:
     draws_per_row: K, if a row has only K different draws, which it goes through in turn; its v-th
         visit then has the position row * K + v mod K instead.
     users: tells every batch whom its rows are for; None leaves them without users.
+    effort: a step's draws -> work of each prompt, which is shared evenly by the processes; None,
+        or a result of None, is as much for each.
     """
 
     cache: Cache
@@ -62,6 +66,7 @@ class CachedPairs:
     rank: int = 0
     world: int = 1
     users: Users | None = None
+    effort: Effort | None = None
 
     def __post_init__(self) -> None:
         if self.prompts_per_step < 1 or self.prompts_per_step % self.world:
@@ -88,9 +93,17 @@ class CachedPairs:
             ]
             if self.users is not None:
                 drawn = self.users.arranged(drawn)
-            mine = drawn[self.rank :: self.world]
+            mine = [drawn[place] for place in self._mine([position for _, position in drawn])]
             positions = torch.tensor([position for _, position in mine])
             yield self.batch_of([row for row, _ in mine], positions)
+
+    def _mine(self, positions: Sequence[int]) -> Sequence[int]:
+        """Return this process's places in a step."""
+        places: Sequence[int] = range(len(positions))
+        if self.effort is not None and self.world > 1:
+            efforts = self.effort(Draws(self.seed, torch.tensor(positions)))
+            places = places if efforts is None else evenly(efforts, self.world)
+        return places[self.rank :: self.world]
 
     def _position(self, place: int, row: int, visit: int) -> int:
         """Return what keys a prompt's draws: its place in the run, or one of K per row."""
@@ -100,23 +113,16 @@ class CachedPairs:
     @property
     def order(self) -> Order:
         """Which rows make up every window, over all processes."""
-        return Order(groups=self.groups(), seed=self.seed, size=self.prompts_per_step)
+        groups = [group.rows for group in self.cache.groups]
+        return Order(groups=groups, seed=self.seed, size=self.prompts_per_step)
 
     def window(self, step: int) -> PreferenceBatch:
         """Return this process's part of the window of one step."""
         return next(islice(self.windows(step), 1))
 
     def groups(self) -> list[list[int]]:
-        """Return the row numbers of every (images per prompt, size) in the order of first sight."""
-        found: dict[tuple[int, ...], list[int]] = {}
-        for number, row in enumerate(self.cache.rows):
-            target = self.cache.images.numbers(row.images[0])[4:]
-            found.setdefault((len(row.images), *target), []).append(number)
-        return list(found.values())
-
-    @cached_property
-    def _weighted(self) -> bool:
-        return any(row.weight != 1 for row in self.cache.rows)
+        """Return the row numbers of every group of the cache."""
+        return [group.rows.tolist() for group in self.cache.groups]
 
     def batch_of(
         self, numbers: Sequence[int], positions: Int[Tensor, " b"], *, drop: bool = True
@@ -137,7 +143,7 @@ class CachedPairs:
             score=torch.tensor([row.scores for row in rows]),
             positions=positions,
             prompts=tuple(row.prompt for row in rows),
-            weight=weights if self._weighted else None,
+            weight=weights if self.cache.weighted else None,
             time_ids=self._time_ids(rows),
             uncond=self.cache.conditioning(("",)).map(lambda x: x.expand(len(rows), *x.shape[1:])),
         )

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from diffpref.data.cache import Cache, missing_entries, open_rows
 from diffpref.data.encode import Encoding
 from diffpref.data.encoder import Encoder
 from diffpref.data.filters import Filters
-from diffpref.data.finish import finish, finished
+from diffpref.data.finish import finish, finished, indexed
 from diffpref.data.lock import hold
 from diffpref.data.parts import Part, Parts, open_parts
 from diffpref.data.plan import CacheSettings, Plan, make_plan
@@ -57,25 +58,41 @@ def build_cache(
     lock = hold(root / ".lock")
     alone = hold(rows_file(root, plan.key, ".lock"), exclusive=True)
     try:
-        images = open_shelf(root / "images" / plan.image_folder, plan.images)
-        text = open_shelf(root / "text" / plan.text_folder, plan.text)
-        header = finished(root, plan, images, text)
-        if header is None:
-            parts = open_parts(rows_file(root, plan.key, ".parts"))
-            encoding = Encoding(
-                encoder=encoder,
-                images=images,
-                text=text,
-                dtype=settings.dtype,
-                batch=settings.batch,
-            )
-            _read_rest(source, plan, parts, encoding, progress)
-            header = finish(root, source, plan, parts, overlong)
+        header = indexed(root, plan) or _built(
+            source, encoder, root, plan, overlong=overlong, progress=progress
+        )
         _tolerance(source, settings, header["report"]["bad"]).check(header["report"]["rows"])
         return open_rows(root, header, lock)
     finally:
         if alone is not None:
             alone.close()
+
+
+def _built(
+    source: RecordSource,
+    encoder: Encoder,
+    root: Path,
+    plan: Plan,
+    *,
+    overlong: Overlong | None,
+    progress: Progress | None,
+) -> Mapping[str, Any]:
+    """Return the header of the finished data set, encoding what the shelves lack."""
+    images = open_shelf(root / "images" / plan.image_folder, plan.images)
+    text = open_shelf(root / "text" / plan.text_folder, plan.text)
+    header = finished(root, plan, images, text)
+    if header is not None:
+        return header
+    parts = open_parts(rows_file(root, plan.key, ".parts"))
+    encoding = Encoding(
+        encoder=encoder,
+        images=images,
+        text=text,
+        dtype=plan.settings.dtype,
+        batch=plan.settings.batch,
+    )
+    _read_rest(source, plan, parts, encoding, progress)
+    return finish(root, source, plan, parts, overlong)
 
 
 def _read_rest(

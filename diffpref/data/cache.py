@@ -3,6 +3,7 @@
 images/<key>/   a shelf of posteriors for one VAE, dtype and resolution
 text/<key>/     a shelf of embeddings for one set of text encoders and dtype
 rows/<key>.json, .jsonl, .bad.jsonl    one data set: what it is, its rows, its bad rows
+rows/<key>.index.safetensors           where rows, latents and embeddings lie; made anew when lost
 """
 
 import os
@@ -18,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffpref.data.encoder import Encoder, prompt_id
+from diffpref.data.index import Group, find_index, make_index
 from diffpref.data.lock import Held, hold
-from diffpref.data.rows import CachedRow, damaged, list_headers, read_rows, rows_file
-from diffpref.data.shelf import Shelf, file_hash, open_shelf
+from diffpref.data.rows import CachedRow, damaged, list_headers, rows_file
+from diffpref.data.shelf import Readable, Shelf, file_hash, open_shelf
 from diffpref.errors import DataError, nearest
 from diffpref.types import Conditioning
 
@@ -30,13 +32,17 @@ class Cache:
     """One cached data set, open for reading. Rows are numbered by their place in `rows`.
 
     `header` says what it was made from; `fingerprint` changes when a row or a setting changes.
+    `groups` are rows that can share a window; `weighted` says whether a row has a weight other
+    than 1.
     """
 
     root: Path
     header: Mapping[str, Any] = field(repr=False)
     rows: Sequence[CachedRow] = field(repr=False)
-    images: Shelf
-    text: Shelf
+    images: Readable
+    text: Readable
+    groups: Sequence[Group] = field(repr=False)
+    weighted: bool
     fingerprint: str
     _lock: Held | None = field(default=None, repr=False)
 
@@ -127,20 +133,21 @@ def open_rows(root: Path, header: Mapping[str, Any], lock: Held | None = None) -
     path = rows_file(root, key, ".jsonl")
     if not path.is_file() or file_hash(path) != header["sha256"]:
         raise damaged(path, "is missing or was changed")
-    images = open_shelf(root / "images" / str(header["image_folder"]))
-    text = open_shelf(root / "text" / str(header["text_folder"]))
-    rows = read_rows(path)
-    lost = missing_entries(rows, images, text)
-    if lost:
-        raise damaged(root, f"{len(lost)} latents or embeddings are missing")
+    index = find_index(root, header)
+    if index is None:
+        images = open_shelf(root / "images" / str(header["image_folder"]))
+        text = open_shelf(root / "text" / str(header["text_folder"]))
+        index = make_index(root, header, images, text)
     with suppress(OSError):
         os.utime(rows_file(root, key, ".json"))  # what was used last is pruned last
     return Cache(
         root=root,
         header=header,
-        rows=rows,
-        images=images,
-        text=text,
+        rows=index.rows,
+        images=index.images,
+        text=index.text,
+        groups=index.groups,
+        weighted=index.weighted,
         fingerprint=_fingerprint(header),
         _lock=lock,
     )

@@ -1,6 +1,7 @@
 """Look after a cache folder: verify every byte, and remove what nobody needs."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -8,6 +9,7 @@ from typing import Any
 
 from diffpref.data.cache import missing_entries
 from diffpref.data.encoder import prompt_id
+from diffpref.data.index import INDEX, index_fault, index_file
 from diffpref.data.lock import hold
 from diffpref.data.rows import list_headers, read_rows, rows_file
 from diffpref.data.shelf import KEY, Shard, file_hash, open_shelf, shards
@@ -84,7 +86,7 @@ def prune(root: Path, *, max_bytes: int | None = None) -> Pruned:
             break
         last = headers.pop()
         forgotten.append(f"{last['name']} ({last['key']})")
-        for ending in (".json", ".jsonl", ".bad.jsonl", ".lock"):
+        for ending in (".json", ".jsonl", ".bad.jsonl", ".lock", INDEX):
             rows_file(root, str(last["key"]), ending).unlink(missing_ok=True)
     _sweep(root, needed, {str(header["key"]) for header in headers})
     if lock is not None:
@@ -126,6 +128,10 @@ def _row_problems(root: Path, header: dict[str, Any]) -> Iterator[str]:
     lost = missing_entries(read_rows(path), images, text)
     if lost:
         yield f"{name}: {len(lost)} latents or embeddings are missing"
+        return
+    with suppress(DataError):  # a shard's header is damaged, and was named already
+        if fault := index_fault(root, header, images, text):
+            yield f"{index_file(root, header).relative_to(root)}: {fault}"
 
 
 def _used(root: Path, header: dict[str, Any]) -> float:

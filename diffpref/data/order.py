@@ -4,8 +4,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heapify, heapreplace
+from typing import Protocol, SupportsInt, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
 
 from diffpref.draws import permutation
+
+
+def evenly(efforts: Int[Tensor, " b"], ranks: int) -> list[int]:
+    """Return an order in which each of `ranks` gets as much, taking every ranks-th place.
+
+    The largest come first, and every other round is dealt backwards, so that the sums of any two
+    ranks differ by no more than the largest effort and the smallest do. A function of the efforts.
+
+    Args:
+        efforts: work of each place; their number is a multiple of `ranks`.
+        ranks: how many share them.
+    """
+    rounds = efforts.argsort(descending=True, stable=True).view(-1, ranks)
+    rounds[1::2] = rounds[1::2].flip(1)
+    return rounds.flatten().tolist()
+
+
+@runtime_checkable
+class Numbers(Protocol):
+    """Row numbers: a list, or an array that is mapped."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> SupportsInt: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +48,7 @@ class Order:
     the order they are due, ties to the earlier group.
     """
 
-    groups: Sequence[Sequence[int]]
+    groups: Sequence[Numbers]
     seed: int
     size: int
 
@@ -31,9 +59,10 @@ class Order:
 
     def visits(self, first: int = 0) -> Iterator[list[tuple[int, int]]]:
         """Yield (row number, how often the row came before) of every window from `first` on."""
+        epochs: dict[int, tuple[int, Tensor]] = {}
         for step, (group, turn) in enumerate(self._turns()):
             if step >= first:
-                yield self._rows(group, turn)
+                yield self._rows(group, turn, epochs)
 
     def _turns(self) -> Iterator[tuple[int, int]]:
         """Yield (group, how many windows it had before) in the order windows are due."""
@@ -49,13 +78,18 @@ class Order:
             turns[group] += 1
             heapreplace(waiting, (due + Fraction(total, len(self.groups[group])), group))
 
-    def _rows(self, group: int, turn: int) -> list[tuple[int, int]]:
+    def _rows(
+        self, group: int, turn: int, epochs: dict[int, tuple[int, Tensor]]
+    ) -> list[tuple[int, int]]:
+        """Return a window; `epochs` keeps the order each group is in, which is dear to draw."""
         rows = self.groups[group]
         numbers: list[tuple[int, int]] = []
         at, end = turn * self.size, (turn + 1) * self.size
         while at < end:
             epoch, offset = divmod(at, len(rows))
-            order = permutation(self.seed, epoch, len(rows))[offset : offset + end - at]
-            numbers.extend((rows[int(index)], epoch) for index in order)
+            if epochs.get(group, (None,))[0] != epoch:
+                epochs[group] = epoch, permutation(self.seed, epoch, len(rows)).int()
+            order = epochs[group][1][offset : offset + end - at].tolist()
+            numbers.extend((int(rows[index]), epoch) for index in order)
             at += len(order)
         return numbers

@@ -6,6 +6,7 @@ from hashlib import blake2b, sha256
 from json import dumps
 from pathlib import Path
 from secrets import token_hex
+from typing import Protocol, runtime_checkable
 
 from safetensors import safe_open
 from torch import Tensor
@@ -21,6 +22,17 @@ class Entry:
 
     tensors: Mapping[str, Tensor]
     numbers: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Entries to read, on a shelf or through an index of it."""
+
+    def __contains__(self, entry: str, /) -> bool: ...
+
+    def numbers(self, entry: str, /) -> tuple[int, ...]: ...
+
+    def read(self, entry: str, name: str, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from accelerate import Accelerator
 
 from diffpref.catalogue import build_objective, find_method
 from diffpref.config.schema import RunConfig
-from diffpref.data.batches import CachedPairs
+from diffpref.data.batches import CachedPairs, Effort
 from diffpref.data.cache import Cache
 from diffpref.data.personal import Personal
 from diffpref.models import Bundle, embedder_of
+from diffpref.objective import PreferenceObjective
 from diffpref.references import Reference, together
 from diffpref.run.data import windows_of
 from diffpref.run.fsdp import shard_policy
@@ -76,6 +77,7 @@ def assemble(
     check_rows(config, cache)
     with accelerator.main_process_first():  # the others find the embeddings done
         users = make_users(config, cache, config.seed)
+    objective = _objective(config, bundle)
     source = windows_of(
         data,
         cache,
@@ -85,18 +87,15 @@ def assemble(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         users=users,
+        effort=None if data.recall else effort_of(objective),
     )
     plan = make_plan(config, bundle, data.pairs_per_batch * images_per_prompt(cache))
-    objective = _offline_objective(
-        config, accelerator, bundle, source, plan=plan, progress=progress
-    )
+    rows, given = plan.rows_per_pass, (config, accelerator, bundle, objective, source)
+    if data.recall:
+        objective = recalled(*given, rows_per_pass=rows, progress=progress)
     # split only now: what was built so far looked at whole weights
     shards = shard_policy(config, bundle, processes=accelerator.num_processes)
-    reference = (
-        Reference(net=memory)
-        if data.recall
-        else make_reference(config.reference, bundle, source, shards)
-    )
+    reference = _reference(config, bundle, source, shards)
     return Assembled(
         config=config,
         bundle=bundle,
@@ -112,30 +111,18 @@ def assemble(
     )
 
 
-def _offline_objective(
-    config: RunConfig,
-    accelerator: Accelerator,
-    bundle: Bundle,
-    source: CachedPairs,
-    *,
-    plan: LoopPlan,
-    progress: Progress | None,
-) -> AnyObjective:
-    """Return the method's objective, on kept points where they are recalled."""
+def _reference(
+    config: RunConfig, bundle: Bundle, source: CachedPairs, shards: Shards[Any] | None
+) -> Reference:
+    if config.data is not None and config.data.recall:
+        return Reference(net=memory)
+    return make_reference(config.reference, bundle, source, shards)
+
+
+def _objective(config: RunConfig, bundle: Bundle) -> AnyObjective:
     kit = Toolkit(schedule=bundle.schedule, embedder=embedder_of(bundle))
     method = config.method
-    objective = build_objective(method.name, kit, method.settings, config.parts)
-    if config.data is None or not config.data.recall:
-        return objective
-    return recalled(
-        config,
-        accelerator,
-        bundle,
-        objective,
-        source,
-        rows_per_pass=plan.rows_per_pass,
-        progress=progress,
-    )
+    return build_objective(method.name, kit, method.settings, config.parts)
 
 
 def assemble_online(
@@ -181,6 +168,11 @@ def _counted(nets: Nets, tally: Tally) -> Nets:
     """Return the networks of a method that samples while it learns, the rows of all counted."""
     reference = None if nets.reference is None else tally.learned(nets.reference)
     return nets._replace(policy=tally.learned(nets.policy), reference=reference)
+
+
+def effort_of(objective: AnyObjective) -> Effort | None:
+    """Return what tells how far each prompt's images are inverted, if the method does that."""
+    return objective.passes if isinstance(objective, PreferenceObjective) else None
 
 
 def make_plan(config: RunConfig, bundle: Bundle, rows: int) -> LoopPlan:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffpref.config.schema import DataConfig
-from diffpref.data.batches import CachedPairs, Users
+from diffpref.data.batches import CachedPairs, Effort, Users
 from diffpref.data.build import build_cache
 from diffpref.data.cache import Cache
 from diffpref.data.filters import Filters
@@ -69,6 +69,7 @@ def windows_of(
     rank: int,
     world: int,
     users: Users | None = None,
+    effort: Effort | None = None,
 ) -> CachedPairs:
     """Return the source of windows: pairs_per_batch x micro_batches prompts per process."""
     return CachedPairs(
@@ -81,4 +82,5 @@ def windows_of(
         rank=rank,
         world=world,
         users=users,
+        effort=effort,
     )

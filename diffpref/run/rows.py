@@ -13,8 +13,8 @@ def check_rows(config: RunConfig, cache: Cache) -> None:
         DataError: names the first such row.
     """
     name, unit = config.method.name, find_method(config.method.name).data
-    for row in cache.rows:
-        count = len(row.images)
+    for group in cache.groups:
+        row, count = cache.rows[int(group.rows[0])], group.images
         if unit == "pairs" and count != 2:
             raise DataError(
                 f"{name} learns from pairs, and this row has {count} images",
@@ -33,7 +33,14 @@ def check_rows(config: RunConfig, cache: Cache) -> None:
                 where=row.where,
                 hint="set data.unpaired: true",
             )
-        if unit == "images" and count == 1 and not row.scores[0] > 0:
+        if unit == "images" and count == 1:
+            _check_liked(name, cache, group.rows.tolist())
+
+
+def _check_liked(name: str, cache: Cache, single: list[int]) -> None:
+    """Refuse rows of single images that were not liked."""
+    for row in (cache.rows[number] for number in single):
+        if not row.scores[0] > 0:
             raise DataError(
                 f"{name} would learn this disliked image as if it were liked",
                 where=row.where,
@@ -42,4 +49,4 @@ def check_rows(config: RunConfig, cache: Cache) -> None:
 
 
 def images_per_prompt(cache: Cache) -> int:
-    return max(len(row.images) for row in cache.rows)
+    return max(group.images for group in cache.groups)

@@ -23,7 +23,8 @@ from diffpref.errors import ConfigError
 from diffpref.numerics import widen
 from diffpref.schedule import NoiseSchedule
 from diffpref.trajectories.ladder import Ladder, exact_ladder, released_ladder
-from diffpref.types import Conditioning, Latents, Nets, Noised, PreferenceBatch, Steps, Trajectory
+from diffpref.trajectories.priced import Climb
+from diffpref.types import Conditioning, Latents, Nets, Noised, PreferenceBatch, Steps
 
 Network = Literal["policy", "reference"]
 Rows = Int[Tensor, " m"]
@@ -45,7 +46,7 @@ def inversion(
     network: Literal["policy", "reference"] = "policy",
     guidance: float = 1.0,
     grid: Literal["exact", "legacy"] = "exact",
-) -> Trajectory[PreferenceBatch, Noised]:
+) -> Climb[PreferenceBatch, Noised]:
     r"""Invert every image to its prompt's step, whatever that step is, without gradient.
 
     Rows of different t climb together; a row that has arrived costs nothing more. DDIM inversion
@@ -67,7 +68,8 @@ def inversion(
             the source level.
 
     Returns:
-        A trajectory to `Noised` points whose noise is the implied one, at least float32.
+        A trajectory to `Noised` points whose noise is the implied one, at least float32; its price
+        is rungs x (iters + 1), twice that with guidance.
 
     Raises:
         ValueError: a setting is out of its range. A missing reference or empty prompt is a
@@ -112,7 +114,14 @@ def inversion(
             weight=batch.weight,
         )
 
-    return trajectory
+    return Climb(follow=trajectory, price=_price(ladder, steps, len(schedule), iters, guidance))
+
+
+def _price(
+    ladder: Callable[..., Ladder], steps: int, length: int, iters: int, guidance: float
+) -> Callable[[Steps], Steps]:
+    each = (iters + 1) * (1 if guidance == 1 else 2)
+    return lambda t: each * ladder(t, steps=steps, length=length).active.sum(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

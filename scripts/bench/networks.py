@@ -1,5 +1,6 @@
 """The networks both sides of the comparison use, and random pairs for them."""
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from diffpref import references
 from diffpref.draws import Draws
 from diffpref.models import AdapterConfig, adapters_off, load_bundle, make_adapter
-from diffpref.models.family import SD15, Family
+from diffpref.models.family import FAMILIES, SD15, Family
 from diffpref.models.shapes import shapes_of
 from diffpref.models.unet import UNetDenoiser
 from diffpref.schedule import NoiseSchedule, scaled_linear
@@ -27,10 +28,29 @@ class Networks:
     unet: Any
     reference: Any
     vae: Any
-    encoder: Any
+    encoders: tuple[Any, ...]
     schedule: NoiseSchedule
     family: Family = SD15
     dtype: torch.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @torch.no_grad()
+    def encode(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return text, and pooled text where there are two encoders, as SDXL is told them."""
+        if len(self.encoders) == 1:
+            return self.encoders[0](ids)[0], None
+        found = [encoder(ids, output_hidden_states=True) for encoder in self.encoders]
+        text = torch.cat([each.hidden_states[-2] for each in found], dim=-1)
+        return text, found[-1][0]
+
+    def casting(self) -> AbstractContextManager[object]:
+        """Return what a released step's passes run in: autocast, where it is not float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     def nets(self) -> Nets:
         """Return policy and reference as our loop calls them."""
@@ -47,16 +67,27 @@ class Networks:
             prediction="epsilon",
             schedule=self.schedule,
             compute=self.dtype,
-            autocast=False,
+            autocast=self.dtype != torch.float32,
         )
 
 
-def networks(model: str, adapter: str) -> Networks:
-    """Return the bundled base (`tiny`) or SD1.5 with random weights, to train fully or by LoRA."""
-    make = {"tiny": _bundled, "sd15": _random}[model]
-    found = make()
-    for net in (found.vae, found.encoder):
-        net.eval().requires_grad_(False)
+def networks(
+    model: str, adapter: str, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Networks:
+    """Return the bundled base (`tiny`) or SD1.5 or SDXL with random weights.
+
+    Args:
+        model: tiny, sd15 or sdxl.
+        adapter: full or lora.
+        device: where to.
+        dtype: what passes compute in; weights are float32.
+    """
+    found = replace(
+        _bundled() if model == "tiny" else _random(FAMILIES[model], device), dtype=dtype
+    )
+    for net in (found.vae, *found.encoders):
+        net.to(device).eval().requires_grad_(False)
+    found.unet.to(device)
     if adapter == "lora":
         make_adapter(found, AdapterConfig(rank=LORA_RANK))
         found.unet.train()
@@ -72,22 +103,30 @@ def _bundled() -> Networks:
         unet=bundle.unet,
         reference=None,
         vae=bundle.vae,
-        encoder=bundle.text.encoders[0],
+        encoders=tuple(bundle.text.encoders),
         schedule=bundle.schedule,
     )
 
 
-def _random() -> Networks:
+def _random(family: Family, device: str) -> Networks:
     torch.manual_seed(0)
-    shapes = shapes_of(SD15.configs, dtype="fp32")
-    unet, vae, encoder = (net.to_empty(device="cpu") for net in (shapes.unet, *shapes.rest))
-    for net in (unet, vae, encoder):
+    shapes = shapes_of(family.configs, dtype="fp32")
+    unet, vae, *encoders = (net.to_empty(device=device) for net in (shapes.unet, *shapes.rest))
+    for net in (unet, vae, *encoders):
         for value in net.parameters():
             nn.init.normal_(value, std=0.02)
-    for name, value in encoder.named_buffers():  # made without their numbers
-        if name.endswith("position_ids"):
-            value.copy_(torch.arange(value.shape[-1])[None])
-    return Networks(unet=unet, reference=None, vae=vae, encoder=encoder, schedule=scaled_linear())
+    for encoder in encoders:
+        for name, value in encoder.named_buffers():  # made without their numbers
+            if name.endswith("position_ids"):
+                value.copy_(torch.arange(value.shape[-1])[None])
+    return Networks(
+        unet=unet,
+        reference=None,
+        vae=vae,
+        encoders=tuple(encoders),
+        schedule=scaled_linear(),
+        family=family,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +145,25 @@ class Pairs:
 @torch.no_grad()
 def random_pairs(found: Networks, px: int, pairs: int) -> Pairs:
     """Return pairs of random pictures with random captions."""
-    rng = torch.Generator().manual_seed(1)
+    rng, device = torch.Generator().manual_seed(1), found.device
     draws = Draws(0, torch.arange(pairs))
-    config = found.encoder.config
-    pixels = torch.rand(pairs, 2, 3, px, px, generator=rng) * 2 - 1
+    config = found.encoders[0].config
+    pixels = (torch.rand(pairs, 2, 3, px, px, generator=rng) * 2 - 1).to(device)
     ids = torch.randint(
         1, config.vocab_size, (pairs, config.max_position_embeddings), generator=rng
-    )
-    posterior = found.vae.encode(pixels.flatten(0, 1)).latent_dist
-    scale = found.vae.config.scaling_factor
-    mean, std = (
-        (each * scale).unflatten(0, (pairs, 2)) for each in (posterior.mean, posterior.std)
-    )
-    text, shape = found.encoder(ids)[0], tuple(mean.shape[2:])
-    latents = mean + std * draws.normal("bench", shape, images=2)
+    ).to(device)
+    mean, std = _posteriors(found, pixels)
+    text, pooled = found.encode(ids)
+    shape, sizes = tuple(mean.shape[2:]), torch.full((1, 2), px, device=device)
+    time_ids = found.family.time_ids(sizes, torch.zeros_like(sizes), sizes)
+    latents = mean + std * draws.normal("bench", shape, images=2).to(device)
     t, noise = draws.integers("t", 0, len(found.schedule)), draws.normal("noise", shape)
     window = PreferenceBatch(
         latents=mean,
-        cond=Conditioning(text=text),
+        cond=Conditioning(text=text, pooled=pooled),
         score=torch.tensor([[1.0, 0.0]]).repeat(pairs, 1),
         positions=draws.positions,
+        time_ids=None if time_ids is None else time_ids.expand(pairs, 2, 6),
     )
 
     def row(n: int) -> Given:
@@ -135,8 +173,20 @@ def random_pairs(found: Networks, px: int, pairs: int) -> Pairs:
             ids=ids[one],
             latents=latents[n],
             text=text[one],
-            noise=noise[one],
-            t=t[one],
+            noise=noise[one].to(device),
+            t=t[one].to(device),
+            pooled=None if pooled is None else pooled[one],
+            time_ids=time_ids,
         )
 
     return Pairs(given=[row(n) for n in range(pairs)], window=window, std=std, draws=draws)
+
+
+def _posteriors(found: Networks, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and spread of every picture's latents, one pair at a time."""
+    scale, means, stds = found.vae.config.scaling_factor, list[Tensor](), list[Tensor]()
+    for pair in pixels:
+        posterior = found.vae.encode(pair).latent_dist
+        means.append(posterior.mean * scale)
+        stds.append(posterior.std * scale)
+    return torch.stack(means), torch.stack(stds)

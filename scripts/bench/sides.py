@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
+
 from diffpref.methods.diffusion_dpo import diffusion_dpo
 from diffpref.toolkit import Toolkit
 from diffpref.train.backward import accumulate
@@ -27,25 +29,27 @@ class Bench:
     """What is compared.
 
     `theirs`: READY, ONLINE -> the released step. It is that of the full script, or, where a LoRA
-    trains, that of diffusers' LoRA script.
+    trains, that of diffusers' LoRA script. `rows`: images of a pass of ours; None is all.
     """
 
     found: Networks
     theirs: Mapping[str, Side]
     pairs: Pairs
     nets: Nets
+    rows: int | None = None
 
     @property
     def unet(self) -> Any:
         return self.found.unet
 
     def ours(self) -> float:
-        """Sample the cached posteriors and accumulate the gradient of all pairs in one pass."""
+        """Sample the cached posteriors and accumulate the gradient of all pairs."""
         pairs = self.pairs
-        noise = pairs.draws.normal("bench", tuple(pairs.std.shape[2:]), images=2)
+        noise = pairs.draws.normal("bench", tuple(pairs.std.shape[2:]), images=2).to(pairs.std)
         batch = replace(pairs.window, latents=pairs.window.latents + pairs.std * noise)
         objective = diffusion_dpo(Toolkit(schedule=self.found.schedule), beta=BETA)
-        return float(accumulate(objective, self.nets, batch, pairs.draws).value)
+        loss = accumulate(objective, self.nets, batch, pairs.draws, rows_per_pass=self.rows)
+        return float(loss.value)
 
     def ways(self) -> dict[str, Callable[[], float]]:
         def way(side: Side) -> Callable[[], float]:
@@ -54,16 +58,36 @@ class Bench:
         return {name: way(side) for name, side in self.theirs.items()} | {"diffpref": self.ours}
 
 
-def make(model: str, adapter: str, px: int, pairs: int) -> Bench:
-    """Build both sides on random pictures: `tiny` or `sd15`; `full` or `lora`."""
-    found = networks(model, adapter)
+def make(
+    model: str,
+    adapter: str,
+    px: int,
+    pairs: int,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    rows: int | None = None,
+) -> Bench:
+    """Build both sides on random pictures.
+
+    Args:
+        model: tiny, sd15 or sdxl.
+        adapter: full or lora.
+        px: side of the pictures.
+        pairs: of an optimizer step.
+        device: where to.
+        dtype: what passes compute in, over float32 weights.
+        rows: images of a pass of ours.
+    """
+    found = networks(model, adapter, device, dtype)
 
     def side(*, cached: bool) -> Side:
         common: dict[str, Any] = {
             "unet": found.unet,
             "vae": found.vae,
-            "encoder": found.encoder,
-            "alphas": found.schedule.abar.float(),
+            "encode": found.encode,
+            "alphas": found.schedule.abar.float().to(device),
+            "autocast": found.casting,
             "beta": BETA,
             "cached": cached,
         }
@@ -76,4 +100,5 @@ def make(model: str, adapter: str, px: int, pairs: int) -> Bench:
         theirs={ONLINE: side(cached=False), READY: side(cached=True)},
         pairs=random_pairs(found, px, pairs),
         nets=found.nets(),
+        rows=rows,
     )

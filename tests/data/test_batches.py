@@ -96,6 +96,26 @@ def test_any_number_of_processes_draws_the_same_samples(cache: Cache, world: int
         assert torch.equal(text, whole.cond.text)
 
 
+@pytest.mark.parametrize("world", [2, 4, 12])
+def test_processes_share_the_effort_and_the_step_stays_what_it_was(
+    cache: Cache, world: int
+) -> None:
+    def effort(draws: Draws) -> torch.Tensor:
+        return 1 + draws.integers("t", 0, 1000) // 100
+
+    for step, whole in enumerate(take(pairs(cache, 24, effort=effort), 3)):
+        parts = [
+            pairs(cache, 24, effort=effort, rank=rank, world=world).window(step)
+            for rank in range(world)
+        ]
+        found = torch.cat([part.positions for part in parts]).argsort()
+        assert torch.equal(torch.cat([part.latents for part in parts])[found], whole.latents)
+        assert torch.equal(torch.cat([part.cond.text for part in parts])[found], whole.cond.text)
+        sums = [int(effort(Draws(5, part.positions)).sum()) for part in parts]
+        assert len({len(part.positions) for part in parts}) == 1
+        assert max(sums) - min(sums) <= 9
+
+
 def test_a_step_that_cannot_be_shared_evenly_is_refused(cache: Cache) -> None:
     with pytest.raises(ConfigError, match="for example 6"):
         pairs(cache, 7, world=3)

@@ -364,13 +364,13 @@ def test_a_cache_opens_by_name_and_asks_when_it_holds_several(build: Build, tmp_
         open_cache(tmp_path)
     assert list(tmp_path.iterdir()) == []
     first = build([pair(1)])
-    assert open_cache(tmp_path / "cache").rows == first.rows
+    assert open_cache(tmp_path / "cache").rows[:] == first.rows[:]
     other = write_jsonl(tmp_path / "other", [pair(2)])
     second = build(open_records(str(other)))
     with pytest.raises(DataError, match="holds 2 data sets, choose one"):
         open_cache(tmp_path / "cache")
-    assert open_cache(tmp_path / "cache", str(other)).rows == second.rows
-    assert open_cache(tmp_path / "cache", second.header["key"]).rows == second.rows
+    assert open_cache(tmp_path / "cache", str(other)).rows[:] == second.rows[:]
+    assert open_cache(tmp_path / "cache", second.header["key"]).rows[:] == second.rows[:]
     with pytest.raises(DataError, match="holds no 'nothing'"):
         open_cache(tmp_path / "cache", "nothing")
     assert len(list_headers(tmp_path / "cache")) == 2
@@ -389,7 +389,7 @@ def test_a_read_only_cache_can_be_used(build: Build) -> None:
     for folder in folders:
         folder.chmod(0o555)
     try:
-        assert open_cache(cache.root).rows == cache.rows
+        assert open_cache(cache.root).rows[:] == cache.rows[:]
     finally:
         for folder in folders:
             folder.chmod(0o755)

@@ -63,7 +63,7 @@ def test_above_the_limit_the_oldest_data_sets_go_first(tmp_path: Path) -> None:
     report = prune(tmp_path / "cache", max_bytes=size - 1)
     assert report.data_sets == (f"{old.header['name']} ({old.header['key']})",)
     left = open_cache(tmp_path / "cache")
-    assert left.rows == new.rows
+    assert left.rows[:] == new.rows[:]
     left.close()
     assert verify(tmp_path / "cache").problems == ()
     assert report.left < size
@@ -73,7 +73,7 @@ def test_the_data_set_used_last_stays_whatever_the_limit(tmp_path: Path) -> None
     made(tmp_path, "old", range(4), age=100)
     new = made(tmp_path, "new", range(10, 14))
     prune(tmp_path / "cache", max_bytes=0)
-    assert open_cache(tmp_path / "cache").rows == new.rows
+    assert open_cache(tmp_path / "cache").rows[:] == new.rows[:]
 
 
 def test_a_cache_in_use_is_not_pruned(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from collections import Counter
 from itertools import islice
+from random import Random
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffpref.data.order import Order
-from diffpref.draws import permutation
+from diffpref.data.order import Order, evenly
+from diffpref.draws import Draws, permutation
+from diffpref.schedule import scaled_linear
+from diffpref.timesteps import uniform
+from diffpref.trajectories.inversion import inversion
 
 
 def windows(order: Order, count: int, first: int = 0) -> list[list[int]]:
@@ -56,3 +61,28 @@ def test_the_seed_changes_the_order() -> None:
     second = windows(Order(groups=[range(50)], seed=1, size=50), 1)
     assert first != second
     assert sorted(first[0]) == sorted(second[0]) == list(range(50))
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 9), st.integers(1, 6), st.randoms(use_true_random=False))
+def test_ranks_differ_by_no_more_than_the_largest_and_the_smallest_effort(
+    ranks: int, rounds: int, luck: Random
+) -> None:
+    efforts = torch.tensor([luck.randint(0, 20) for _ in range(ranks * rounds)])
+    order = evenly(efforts, ranks)
+    assert sorted(order) == list(range(ranks * rounds))
+    sums = [int(efforts[order[rank::ranks]].sum()) for rank in range(ranks)]
+    assert max(sums) - min(sums) <= int(efforts.max() - efforts.min())
+
+
+def test_inversions_of_a_published_step_are_shared_evenly_by_64_gpus() -> None:
+    climb, ranks = inversion(scaled_linear(), steps=10, iters=1), 64
+    before, after = list[float](), list[float]()
+    for step in range(5):  # of 1024 pairs, as SmPO's recipe for SDXL
+        calls = climb.passes(uniform()(Draws(0, step * 1024 + torch.arange(1024)), 1000)).double()
+        order = evenly(calls.long(), ranks)
+        for found, shared in ((before, calls), (after, calls[order])):
+            sums = shared.view(-1, ranks).sum(dim=0)
+            found.append(float(sums.max() / sums.mean()))
+    assert min(before) > 1.25
+    assert max(after) < 1.03

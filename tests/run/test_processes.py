@@ -38,6 +38,24 @@ def test_several_processes_learn_what_one_learns(
         assert abs(one["grad_norm"] - other["grad_norm"]) < 1e-5 * one["grad_norm"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_inversions_shared_evenly_teach_what_one_process_learns(
+    processes: int, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    method = {"name": "smpo", "beta": 2000, "steps": 5}
+    shared = {"model__dtype": "fp64", "loop__steps": 3, "method": method}
+    execute(make_config(data__pairs_per_batch=8, **shared), tmp_path / "one")
+    path = tmp_path / "several.yaml"
+    each = make_config(data__pairs_per_batch=8 // processes, loop__rows_per_pass=1, **shared)
+    path.write_text(dump_config(each))
+    launch(["torch.distributed.run", f"--nproc_per_node={processes}"], path, tmp_path / "several")
+    stores = [Store(tmp_path / name / "checkpoints").latest() for name in ("one", "several")]
+    mine, theirs = (found.tensors("trainable") for found in stores if found is not None)
+    assert mine.keys() == theirs.keys()
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-10
+
+
 def test_accelerate_launch_is_diffpref_train(
     make_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
