@@ -4,8 +4,9 @@
     python scripts/leaderboard.py --only inpo,smpo   # some rows; what is done is kept
     python scripts/leaderboard.py --table            # write the table of what is done
 
-Every run is kept in OUT/leaderboard-<form>.runs.jsonl by its key (configuration hash, seed, split),
-so that the board may be stopped at any time, and goes on where it was, also on another machine.
+Every run is kept in OUT/leaderboard-<form>.<split>.runs.jsonl by its key (configuration hash, seed,
+split), so that the board may be stopped at any time, and goes on where it was, also on another
+machine.
 """
 
 import argparse
@@ -29,14 +30,21 @@ from scripts.board.rows import FORMS, REFERENCE_ROW, ROWS, Row
 from scripts.board.runs import config_of, facts_of, images_of, prompts_of, train
 from scripts.board.table import Facts, scores, write_table
 
+SPLITS = ("validation", "test")
+"""Prompts a run is judged on: to choose its learning rate, or for the table."""
+
 
 class Board:
-    """The runs of one form, made when asked for and kept in one file."""
+    """The runs of one form, made when asked for and kept in one file a split."""
 
     def __init__(self, form: str, work: Path, results: Path) -> None:
         self.name, self.form, self.work = form, FORMS[form], work / form
-        self.journal = Journal(results / f"leaderboard-{form}.runs.jsonl")
-        self.done = {str(line["key"]): line for line in self.journal.read()}
+        self.journals = {
+            split: Journal(results / f"leaderboard-{form}.{split}.runs.jsonl") for split in SPLITS
+        }
+        self.done = {
+            str(line["key"]): line for journal in self.journals.values() for line in journal.read()
+        }
         self._base: dict[str, Tensor] = {}
         results.mkdir(parents=True, exist_ok=True)
 
@@ -139,7 +147,7 @@ class Board:
     def _kept(self, key: str, make: Callable[[], Facts]) -> Facts:
         if key not in self.done:
             self.done[key] = {"key": key, **make()}
-            self.journal.append(self.done[key])
+            self.journals[key.rsplit("-", 1)[1]].append(self.done[key])
         return self.done[key]
 
     def _facts(self, images: Tensor, split: str, base: Tensor | None = None) -> Facts:
