@@ -17,6 +17,7 @@ def own(preset: str, *changes: str) -> Fit:
     return next(fits(load_config(find_config(preset), changes)))
 
 
+@pytest.mark.slow
 def test_forms_are_smaller_the_more_is_computed_anew(capsys: pytest.CaptureFixture[str]) -> None:
     changes = ("adapter.kind=full", "reference.kind=frozen")
     assert main(["doctor", "--json", "--fit", "shapes/dpo", *changes]) == 0
@@ -37,6 +38,7 @@ def test_the_card_of_a_preset_is_in_its_name(gib: int) -> None:
     assert own(f"sd15/dpo_lora_{gib}gb").total <= USABLE * gib * GIB
 
 
+@pytest.mark.slow
 def test_a_frozen_reference_weighs_what_trains_unless_it_waits_in_main_memory() -> None:
     off, copy = own(LORA), own(LORA, "reference.kind=frozen")
     lora = 4 * 797_184 * 4  # of rank 16; rank 4 has a quarter

@@ -137,7 +137,7 @@ def test_a_missing_scheduler_is_named(tiny: dict[str, Path], tmp_path: Path) -> 
     [
         ("dtype", "float8", "fp"),
         ("device", "cudda", "did you mean 'cuda'"),
-        ("attention", "flash", "sdpa"),
+        ("attention", "flesh", "flash"),
     ],
 )
 def test_wrong_fields_are_named_with_what_there_is(

@@ -166,6 +166,7 @@ def test_what_does_not_go_together_is_refused_by_name(
     assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_the_cheapest_checkpointing_that_fits_the_card_is_chosen(make_config: Make) -> None:
     from diffpref.evaluate.opened import Place
     from diffpref.evaluate.runs import adapt, base_of_run
