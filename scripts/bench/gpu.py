@@ -150,7 +150,7 @@ def predicted(bench: Bench, case: Case) -> float:
     )
     cond = window.row_cond()
     copies = Copies(trained=int(found.reference is not None))
-    counted = footprint(model, cond, work, copies=copies, optimizer_bytes=0)
+    counted = footprint(model, cond, work, copies=copies, optimizer_bytes=0.0)
     return round(counted.total / 2**30, 3)
 
 

@@ -16,7 +16,7 @@ END = "rank-{}.safetensors"
 
 
 def main(config: str, out: str) -> None:
-    export = running._export
+    export = running.export_kept
 
     def told(
         run: Assembled, kept: Checkpoint | None, folder: Path, accelerator: Accelerator
@@ -28,7 +28,7 @@ def main(config: str, out: str) -> None:
         save_tensors(folder / END.format(accelerator.process_index), held)
         export(run, kept, folder, accelerator)
 
-    running._export = told
+    running.export_kept = told
     running.execute(load_config(Path(config)), out)
 
 
